@@ -1,0 +1,5 @@
+"""`python -m sameitem` is the command line."""
+
+from sameitem.apps.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Thin doors: command line, REST and the search page. Parse, call, format the answer."""

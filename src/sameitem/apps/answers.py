@@ -1,0 +1,82 @@
+"""A search answer as JSON values: one shape for the REST interface and the command line."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sameitem.apps.schemas import ResultAnswer
+from sameitem.core.errors import InputError
+from sameitem.core.records import Box
+from sameitem.pipeline.online import Result, SearchAnswer
+
+
+def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str] | None) -> dict[str, Any]:
+    """Return an answer as the REST interface and `sameitem search --json` print it.
+
+    Args:
+        answer: of the online pipeline.
+        request_id: of this request.
+        fields: fields of a result to keep; None = all.
+
+    Raises:
+        InputError: a field that a result does not have.
+    """
+    unknown = set(fields or ()) - set(ResultAnswer.model_fields)
+    if unknown:
+        known = ", ".join(ResultAnswer.model_fields)
+        raise InputError(f"unknown field {sorted(unknown)[0]!r}; a result has {known}", field="fields")
+    results = [_result(result) for result in answer.results]
+    return {
+        "request_id": request_id,
+        "search_id": answer.search_id,
+        "index_version": answer.index_version,
+        "index_time": answer.index_time,
+        "model_version": answer.model_version,
+        "took_ms": answer.took_ms,
+        "query": {
+            "category_id": answer.category_id,
+            "category_source": answer.category_source,
+            "categories": [asdict(category) for category in answer.categories],
+            "box": box_answer(answer.box),
+            "region": _region(answer.box),
+            "box_source": answer.box_source,
+            "width": answer.width,
+            "height": answer.height,
+            "objects": [],
+        },
+        "head": {"found": answer.found, "returned": len(results)},
+        "results": [{key: result[key] for key in fields} for result in results] if fields else results,
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    product, image = result.product, result.image
+    return {
+        "rank": result.rank,
+        "product_id": product.product_id,
+        "image_name": image.name,
+        "category_id": result.category_id,
+        "score": round(result.visual_score, 6),
+        "visual_score": round(result.visual_score, 6),
+        "quality_score": None,
+        "same_item": None,
+        "duplicates": len(result.duplicates),
+        "duplicate_products": [asdict(listing) for listing in result.duplicates],
+        "price": product.price,
+        "currency": product.currency,
+        "title": product.title,
+        "brand": product.brand,
+        "url": product.url,
+        "image_url": f"/v1/images/{image.image_id}",
+        "attributes": dict(product.attributes),
+        "custom_content": image.custom_content,
+    }
+
+
+def box_answer(box: Box) -> dict[str, Any]:
+    """Return a box in pixels as answers have it."""
+    return {"left": box.left, "top": box.top, "right": box.right, "bottom": box.bottom, "unit": "px"}
+
+
+def _region(box: Box) -> str:
+    return f"{box.left:g},{box.right:g},{box.top:g},{box.bottom:g}"

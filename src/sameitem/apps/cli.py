@@ -1,0 +1,478 @@
+"""The command line: parse, call, print. Heavy imports stand inside the commands, so that `--help` is quick."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sameitem import __version__
+from sameitem.apps.problems import EXIT_INTERRUPTED, EXIT_SET_ASIDE, meaning
+from sameitem.core.errors import InputError, NotFoundError, SameItemError
+
+if TYPE_CHECKING:
+    from sameitem.apps.terminal import Terminal
+    from sameitem.pipeline.shop import Shop
+
+app = typer.Typer(
+    name="sameitem",
+    help="Photo search for shops that learns from its own clicks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+index_app = typer.Typer(help="Index versions: list, show, roll back.", no_args_is_help=True)
+models_app = typer.Typer(help="Model versions: list, show, import.", no_args_is_help=True)
+config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
+app.add_typer(index_app, name="index")
+app.add_typer(models_app, name="models")
+app.add_typer(config_app, name="config")
+
+ShopOption = Annotated[
+    Path | None, typer.Option("--shop", help="Folder of the shop; default $SAMEITEM_SHOP, else the current folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for this call: engine.recall=0.99")
+]
+
+
+def main() -> None:
+    """Run the command line; errors become one line on stderr and an exit code."""
+    try:
+        status = app(standalone_mode=False)
+    except SameItemError as error:
+        _complain(str(error))
+        sys.exit(meaning(error).exit_status)
+    except typer.Abort:
+        _complain("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        _complain("interrupted; run the same command again to go on")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()  # a usage error of typer's: its text names the option
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    shop: ShopOption = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"sameitem {__version__}")
+        raise typer.Exit
+    context.obj = shop
+
+
+# ---- a shop and its catalogue ----
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new empty shop with a commented settings file."""
+    from sameitem.core.settings import load_settings
+    from sameitem.upkeep.founding import found_shop
+
+    found_shop(folder)
+    load_settings(folder)
+    if as_json:
+        _print_json({"shop": str(folder.resolve())})
+    else:
+        typer.echo(
+            f"A new shop in {folder.resolve()}.\nNext: cd there, then `sameitem import FILE` and `sameitem build`."
+        )
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet file, or a folder of images.")],
+    columns: Annotated[
+        str, typer.Option(help="Our field = the file's column, separated by commas: title=name,price=cost")
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="Products that the source does not name are deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them without asking, however many.")] = False,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Import products and images; can be interrupted and goes on where it was."""
+    source = source.absolute()
+    if not source.exists():
+        raise NotFoundError(f"no file or folder {source}")
+    arguments = {"source": str(source), "columns": _pairs(columns), "full": full, "uploaded": False}
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "import", arguments, terminal, confirm=terminal.confirm(yes))
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_import(result)
+        if result["deletion_withheld"]:
+            _complain(result["deletion_withheld"])
+    return EXIT_SET_ASIDE if result["set_aside"] else 0
+
+
+@app.command()
+def build(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """Select, compute features, fold near-duplicates, index, certify and publish."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "build", {}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_build(result)
+
+
+# ---- searching ----
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO")],
+    box: Annotated[str, typer.Option(metavar="L,T,R,B", help="The subject, pixels of the upright photo.")] = "",
+    category: Annotated[str, typer.Option(metavar="ID", help="Search only this category.")] = "",
+    filter_: Annotated[str, typer.Option("--filter", metavar="EXPR", help='price < 50 AND brand = "Lumo"')] = "",
+    num: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Find the products that show the same item as a photo."""
+    from sameitem.apps.answers import search_answer
+    from sameitem.pipeline.online import Searcher, SearchRequest
+
+    if not photo.is_file():
+        raise NotFoundError(f"no file {photo}")
+    with _opened(context, shop, settings) as opened:
+        request = SearchRequest(
+            photo=photo.read_bytes(),
+            box=_box(box),
+            categories=(category,) if category else (),
+            filter=filter_,
+            num=num,
+        )
+        answer = Searcher(opened).search(request)
+        if as_json:
+            _print_json(search_answer(answer, request_id=answer.search_id, fields=None))
+        else:
+            with _terminal(False) as terminal:
+                terminal.show_answer(answer)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 = any free one.")] = None,
+    shop: ShopOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Serve the API and the search page."""
+    from sameitem.apps.server import serve as run
+
+    flags = [
+        *(settings or []),
+        *([f"serve.host={host}"] if host else []),
+        *([f"serve.port={port}"] if port is not None else []),
+    ]
+    with _opened(context, shop, flags) as opened:
+        run(opened)
+
+
+@app.command(hidden=True)
+def runner(context: typer.Context, shop: ShopOption = None) -> None:
+    """Run the waiting jobs to their end; the server starts this."""
+    from sameitem.core.jobs import run_jobs
+    from sameitem.upkeep.work import work_of
+
+    with _opened(context, shop, None) as opened:
+        run_jobs(opened.jobs, work_of(opened))
+
+
+@app.command()
+def demo(
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="Your own photos: one sub-folder per product.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the demo shop is made.")] = Path(
+        "demo-shop"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Do the main job on a drawn shop, or on your own photos: import, build, search, report."""
+    from sameitem.upkeep.demo import run_demo
+
+    with _terminal(as_json) as terminal:
+        report = run_demo(folder, source=source, tell=terminal.tell)
+        if as_json:
+            _print_json(report.as_json())
+        else:
+            terminal.show_demo(report)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    queries: Annotated[Path, typer.Option(help="CSV: image, product_id and optionally category, box, slice.")],
+    html: Annotated[Path | None, typer.Option(help="Write a report with pictures of hits and misses.")] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Measure recall, category and latency on labelled photos."""
+    from sameitem.upkeep.measure import evaluate_shop
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        evaluation = evaluate_shop(opened, queries, html=html, tell=terminal.tell)
+        if as_json:
+            _print_json(evaluation.as_json())
+        else:
+            terminal.show_evaluation(evaluation, html)
+
+
+# ---- index versions, models, settings ----
+
+
+@index_app.command("list")
+def index_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """List the published index versions, newest first."""
+    from sameitem.pipeline.versions import show_versions
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        shown = show_versions(opened)
+        if as_json:
+            _print_json({"current": shown.current, "versions": shown.versions})
+        else:
+            terminal.show_versions(shown.versions)
+
+
+@index_app.command("show")
+def index_show(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Argument(help="Default: the live one.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Every image that was dropped for this reason.")] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one version: certificate, counts, and what its selection dropped and why."""
+    from sameitem.engine.versions import current
+    from sameitem.pipeline.versions import show_version
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        wanted = version or current(opened.index_root)
+        if wanted is None:
+            raise NotFoundError("no index version is published yet; run `sameitem build`")
+        shown = show_version(opened, wanted, reason=reason, limit=sys.maxsize if reason else 5)
+        if as_json:
+            _print_json({"versions": [shown]})
+        else:
+            terminal.show_version(shown)
+
+
+@index_app.command("rollback")
+def index_rollback(context: typer.Context, version: str, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Make a published version the live one again; servers follow at their next query."""
+    from sameitem.pipeline.versions import show_versions, switch_version
+
+    with _opened(context, shop, None) as opened:
+        switch_version(opened, version)
+        if as_json:
+            shown = show_versions(opened)
+            _print_json({"current": shown.current, "versions": shown.versions})
+        else:
+            typer.echo(f"{version} is live.")
+
+
+@models_app.command("list")
+def models_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """List the model versions: the one that ships and those of the shop."""
+    from sameitem.pipeline.models import list_models
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        models = list_models(opened)
+        if as_json:
+            _print_json({"active": opened.settings.model.active, "versions": models})
+        else:
+            terminal.show_models(models)
+
+
+@models_app.command("import")
+def models_import(
+    context: typer.Context,
+    graph: Annotated[Path, typer.Argument(metavar="FILE.onnx")],
+    name: Annotated[str, typer.Option(help="Name of the new model version.")] = "",
+    side: Annotated[int, typer.Option(help="Side of the input square, pixels.", min=32, max=1024)] = 224,
+    fit: Annotated[str, typer.Option(help="pad, stretch or crop")] = "pad",
+    mean: Annotated[str, typer.Option(help="Of R, G, B on the scale 0..255.")] = "123.675,116.28,103.53",
+    std: Annotated[str, typer.Option(help="Of R, G, B on the scale 0..255.")] = "58.395,57.12,57.375",
+    output: Annotated[str, typer.Option(help="Name of the graph's output, where it has several.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring any embedding graph of 128-1024 dims as a model version; checked on sample photos."""
+    from sameitem.pipeline.models import bring_model
+
+    with _opened(context, shop, None) as opened:
+        brought = bring_model(
+            opened,
+            graph,
+            name=name or graph.stem,
+            side_px=side,
+            fit=fit,
+            mean=_three(mean, "mean"),
+            std=_three(std, "std"),
+            output=output or None,
+            licence=licence,
+        )
+        if as_json:
+            _print_json(brought)
+        else:
+            typer.echo(
+                f"Model {brought['version']}: {brought['dim']} dims, {brought['ms_per_photo']:.1f} ms a photo.\n"
+                f'Use it: set model.active = "{brought["version"]}" in sameitem.toml, then `sameitem build`.'
+            )
+
+
+@config_app.command("show")
+def config_show(
+    context: typer.Context,
+    sources: Annotated[bool, typer.Option("--sources", help="Tell where each value comes from.")] = False,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Show every setting of the shop."""
+    from sameitem.core.settings import flatten, load_settings
+
+    found, origins = load_settings(_folder(context, shop), _flags(settings))
+    values = flatten(found.model_dump(mode="json"))
+    if as_json:
+        _print_json({"settings": values, **({"sources": origins} if sources else {})})
+        return
+    width = max(map(len, values))
+    for key, value in values.items():
+        typer.echo(
+            f"{key:<{width}}  {json.dumps(value, ensure_ascii=False)}" + (f"  ({origins[key]})" if sources else "")
+        )
+
+
+# ---- what commands share ----
+
+
+@contextmanager
+def _opened(context: typer.Context, shop: Path | None, settings: list[str] | None) -> Iterator["Shop"]:
+    from sameitem.core.settings import load_settings
+    from sameitem.pipeline.shop import Shop, is_shop
+
+    folder = _folder(context, shop)
+    if not is_shop(folder):
+        raise NotFoundError(
+            f"{folder} is no shop (it has no sameitem.toml); run `sameitem init` there, or give --shop DIR"
+        )
+    opened = Shop(folder, load_settings(folder, _flags(settings))[0])
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _folder(context: typer.Context, shop: Path | None) -> Path:
+    return (shop or context.obj or Path(os.environ.get("SAMEITEM_SHOP") or ".")).absolute()
+
+
+def _flags(settings: list[str] | None) -> dict[str, Any]:
+    """Return `key=value` texts as nested settings; a value is JSON where it reads as such, else text."""
+    nested: dict[str, Any] = {}
+    for text in settings or []:
+        key, equals, value = text.partition("=")
+        part, dot, name = key.strip().partition(".")
+        if not equals or not dot or not name:
+            raise InputError(f"need --set part.name=value, got {text!r}; `sameitem config show` lists the names")
+        try:
+            nested.setdefault(part, {})[name] = json.loads(value)
+        except json.JSONDecodeError:
+            nested.setdefault(part, {})[name] = value
+    return nested
+
+
+def _terminal(as_json: bool) -> "Terminal":
+    from sameitem.apps.terminal import Terminal
+
+    return Terminal(quiet=as_json)
+
+
+def _run_job(
+    shop: "Shop", kind: str, arguments: Mapping[str, Any], terminal: "Terminal", **options: Any
+) -> dict[str, Any]:
+    """Run a job here, or follow it while another process runs it; an interrupted one of the same kind goes on."""
+    from sameitem.core.jobs import run_job
+    from sameitem.upkeep.work import work_of
+
+    job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
+    work = work_of(shop, tell=terminal.tell, **options)
+    finished = run_job(shop.jobs, job.id, work, waiting=terminal.wait)
+    if finished.state != "done":
+        raise InputError(finished.error or f"the job was {finished.state}")
+    return finished.result
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"need --columns field=column,..., got {part!r}", field="columns")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _box(text: str) -> Any:
+    from sameitem.core.records import Box
+
+    if not text:
+        return None
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"need --box L,T,R,B in pixels, got {text!r}", field="box") from error
+    return Box(left, top, right, bottom)
+
+
+def _three(text: str, field: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"need --{field} as three numbers R,G,B, got {text!r}", field=field) from error
+    return red, green, blue
+
+
+def _print_json(values: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(values, ensure_ascii=False, indent=2, default=str))
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"sameitem: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

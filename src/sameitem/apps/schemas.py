@@ -1,0 +1,344 @@
+"""Bodies of the REST interface: what requests must be (checked), and what answers are (documented, fuzzed)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BoxBody(Body):
+    """A rectangle of the upright photo."""
+
+    left: Finite
+    top: Finite
+    right: Finite
+    bottom: Finite
+    unit: Literal["px", "rel"] = Field(default="px", description="pixels, or shares of the sides")
+
+
+class SearchBody(Body):
+    """One query as JSON; exactly one of image_base64, url and product_id + image_name."""
+
+    image_base64: str | None = Field(default=None, description="the photo's bytes, base64")
+    url: str | None = Field(default=None, max_length=4096, description="http(s) address of the photo")
+    product_id: Key | None = Field(default=None, description="search with an image of the catalogue")
+    image_name: Key | None = None
+    category_id: str | None = Field(default=None, max_length=512, description="search only this category")
+    categories: list[str] | None = Field(default=None, max_length=100, description="search only these categories")
+    crop: bool = Field(default=True, description="find the subject; until a detector is trained it is the whole photo")
+    region: str | None = Field(default=None, description="x1,x2,y1,y2 in pixels, as Alibaba's callers send it")
+    box: BoxBody | None = Field(default=None, description="the subject; wins over detection")
+    num: int = Field(default=10, ge=1, le=100)
+    start: int = Field(default=0, ge=0, le=999, description="start + num <= 1000")
+    filter: str = Field(default="", max_length=4096, examples=['price < 50 AND brand IN ("Lumo", "Tarn")'])
+    score_threshold: float = Field(default=0, ge=0, le=1)
+    distinct_product: bool = Field(default=True, description="one result per product")
+    user_id: str = Field(default="", max_length=128, description="pseudonymous")
+    session_id: str = Field(default="", max_length=128)
+    fields: list[str] | None = Field(default=None, max_length=50, description="fields of a result to return")
+    rerank: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    verify: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    explain: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    group_by_object: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    object_id: str | None = Field(default=None, description="not built yet: answered with 422")
+    text: str | None = Field(default=None, description="not built yet: answered with 422")
+
+
+class BoxAnswer(BaseModel):
+    """A rectangle of the upright photo, pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    unit: Literal["px"]
+
+
+class CategoryAnswer(BaseModel):
+    """A top category with its share of the vote."""
+
+    id: str
+    name: str
+    score: float
+
+
+class QueryAnswer(BaseModel):
+    """What was understood of the photo."""
+
+    category_id: str
+    category_source: Literal["caller", "knn", "none"]
+    categories: list[CategoryAnswer]
+    box: BoxAnswer
+    region: str
+    box_source: Literal["caller", "whole_photo"]
+    width: int
+    height: int
+    objects: list[dict[str, Any]] = Field(description="other objects in the photo; empty until a detector is trained")
+
+
+class HeadAnswer(BaseModel):
+    """How much was found and returned."""
+
+    found: int
+    returned: int
+
+
+class ListingAnswer(BaseModel):
+    """A listing folded behind a result: nearly the same picture."""
+
+    product_id: str
+    image_name: str
+
+
+class ResultAnswer(BaseModel):
+    """One line of an answer; `fields` may leave some out."""
+
+    rank: int
+    product_id: str
+    image_name: str
+    category_id: str
+    score: float
+    visual_score: float
+    quality_score: float | None
+    same_item: float | None
+    duplicates: int
+    duplicate_products: list[ListingAnswer]
+    price: float | None
+    currency: str
+    title: str
+    brand: str
+    url: str
+    image_url: str
+    attributes: dict[str, str | float | bool]
+    custom_content: str
+
+
+class SearchAnswerBody(BaseModel):
+    """The answer to a query."""
+
+    request_id: str
+    search_id: str
+    index_version: str
+    index_time: str
+    model_version: str
+    took_ms: dict[str, float]
+    query: QueryAnswer
+    head: HeadAnswer
+    results: list[dict[str, Any]] = Field(description="ResultAnswer each, or the fields asked for")
+
+
+class ProductBody(Body):
+    """A product; a PUT replaces it whole."""
+
+    category_id: str = Field(default="", max_length=512, description="the shop's own leaf path, or a category id")
+    title: Text = ""
+    brand: Text = ""
+    url: str = Field(default="", max_length=4096)
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    currency: str = Field(default="", max_length=16)
+    sales: Count | None = None
+    conversion_rate: Rate | None = None
+    ctr: Rate | None = None
+    rating: Finite | None = None
+    review_count: Count | None = None
+    in_stock: bool | None = None
+    seller_quality: Finite | None = None
+    attributes: dict[str, str | Finite | bool] = Field(default_factory=dict, max_length=200)
+    expires_at: datetime | None = None
+
+
+class ImageAnswer(BaseModel):
+    """An image of a product."""
+
+    name: str
+    image_id: int
+    kind: str
+    width: int
+    height: int
+    image_url: str
+    custom_content: str
+
+
+class ProductAnswer(BaseModel):
+    """A product with its images."""
+
+    request_id: str
+    product_id: str
+    product: dict[str, Any]
+    images: list[ImageAnswer]
+
+
+class ImageBody(Body):
+    """An image as JSON: its bytes in base64, or an address to fetch."""
+
+    image_base64: str | None = None
+    url: str | None = Field(default=None, max_length=4096)
+    kind: Literal["main", "sku", "buyer", "detail", "other"] = "main"
+    box: BoxBody | None = None
+    region: str | None = None
+    crop: bool = True
+    custom_content: str = Field(default="", max_length=4096)
+
+
+class ImageStored(BaseModel):
+    """What was understood of a stored image."""
+
+    request_id: str
+    product_id: str
+    image_name: str
+    image_id: int
+    category_id: str
+    category_source: str
+    box: BoxAnswer
+    boxes: list[BoxAnswer] = Field(description="candidate boxes; empty until a detector is trained")
+    duplicate_of: ListingAnswer | None
+    searchable: str = Field(description="when: 'after the next build'")
+
+
+class Deleted(BaseModel):
+    """How many products or images are searchable no more."""
+
+    request_id: str
+    deleted: int
+
+
+class FilterBody(Body):
+    """Which products."""
+
+    filter: str = Field(max_length=4096, min_length=1)
+    num: int = Field(default=100, ge=1, le=1000)
+    start: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class DeleteBody(Body):
+    """Which products to delete: a filter, or ids."""
+
+    filter: str | None = Field(default=None, max_length=4096, min_length=1)
+    product_ids: list[Key] | None = Field(default=None, max_length=10_000)
+
+
+class ProductsAnswer(BaseModel):
+    """Products that satisfy a filter."""
+
+    request_id: str
+    found: int
+    products: list[dict[str, Any]]
+
+
+class EventBody(Body):
+    """Something a user did with a result."""
+
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    search_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    type: Literal["impression", "click", "cart", "purchase", "dismiss"]
+    product_id: Key
+    image_name: str = Field(default="", max_length=512)
+    rank: int | None = Field(default=None, ge=1, le=1000)
+    user_id: str = Field(default="", max_length=128)
+    ts: datetime | None = Field(default=None, description="the caller's clock; default now")
+
+
+class EventsBody(Body):
+    """A batch of events; each is stored once, whatever is sent again."""
+
+    events: list[EventBody] = Field(min_length=1, max_length=10_000)
+
+
+class RefusedEvent(BaseModel):
+    """An event that was not stored."""
+
+    index: int
+    event_id: str
+    reason: str
+
+
+class EventsAnswer(BaseModel):
+    """What became of a batch."""
+
+    request_id: str
+    stored: int
+    repeated: int
+    refused: list[RefusedEvent]
+
+
+class OperationAnswer(BaseModel):
+    """A long operation."""
+
+    request_id: str
+    id: str
+    kind: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    percent: float
+    done: int
+    failed: int
+    counts: dict[str, int]
+    first_errors: list[str]
+    error_file: str | None = Field(description="address of the file of everything that was set aside")
+    error: str
+    result: dict[str, Any]
+
+
+class OperationsAnswer(BaseModel):
+    """The newest operations."""
+
+    request_id: str
+    operations: list[dict[str, Any]]
+
+
+class RollbackBody(Body):
+    """Which index version to make the live one."""
+
+    version: str = Field(min_length=1, max_length=64)
+
+
+class IndexAnswer(BaseModel):
+    """The index versions, newest first."""
+
+    request_id: str
+    current: str | None
+    versions: list[dict[str, Any]]
+
+
+class TaxonomyAnswer(BaseModel):
+    """The top categories."""
+
+    request_id: str
+    categories: list[dict[str, str]]
+
+
+class Health(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: str
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    reason: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[FieldProblem]

@@ -1,0 +1,189 @@
+"""What people read in a terminal: results on stdout, progress on stderr."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sameitem.core.jobs import Job
+
+if TYPE_CHECKING:
+    from sameitem.evaluation.evaluate import Evaluation
+    from sameitem.pipeline.online import SearchAnswer
+    from sameitem.upkeep.demo import DemoReport
+
+_EVERY_S = 15.0  # how often progress is a line where there is no terminal
+
+
+class Terminal:
+    """Shows progress while a command runs: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._out = Console(highlight=False)
+        self._err = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._err,
+            transient=True,
+            disable=not self._err.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=100, counts="")
+        self._quiet = quiet
+        self._told = ("", time.monotonic())
+
+    def __enter__(self) -> Self:
+        """Start the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def tell(self, step: str, percent: float, counts: Mapping[str, int]) -> None:
+        """Show how far a step is."""
+        text = "  ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        self._bar.update(self._task, description=step, completed=percent, counts=text)
+        last, at = self._told
+        if not self._err.is_terminal and not self._quiet and (step != last or time.monotonic() - at > _EVERY_S):
+            self._told = (step, time.monotonic())
+            self._err.print(f"{step}: {percent:.0f} %  {text}".rstrip())
+
+    def wait(self, job: Job) -> None:
+        """Show how far a job is that another process runs, or that waits for one."""
+        self.tell(f"{job.kind} ({job.state}, another process is at work)", job.percent, job.counts)
+
+    def confirm(self, yes: bool) -> Callable[[int, int], bool]:
+        """Return the question that a full feed asks before it deletes."""
+
+        def asked(count: int, total: int) -> bool:
+            self._err.print(f"The feed leaves out {count:,} of {total:,} products; they are to be deleted.")
+            if yes or 2 * count <= total:
+                return True
+            if not sys.stdin.isatty():
+                return False
+            self._bar.stop()
+            return input("That is more than half. Delete them? [y/N] ").strip().lower() in ("y", "yes")
+
+        return asked
+
+    def show_import(self, result: Mapping[str, Any]) -> None:
+        """Print what an import did."""
+        self._out.print(f"Read {result['read']:,} rows ({result['source']}).")
+        self._out.print(
+            f"Products: {result['added']:,} added, {result['updated']:,} updated, {result['unchanged']:,} unchanged, "
+            f"{result['deleted']:,} deleted. Images taken: {result['images']:,}."
+        )
+        for title, counts in (("Set aside", result["reasons"]), ("Values left out", result["warnings"])):
+            if counts:
+                self._out.print(f"{title}:")
+                for reason, count in counts.items():
+                    self._out.print(f"  {count:>8,}  {reason}")
+        if result["error_file"]:
+            self._out.print(f"Every row and image that was set aside, with its reason: {result['error_file']}")
+
+    def show_build(self, result: Mapping[str, Any]) -> None:
+        """Print what a build published."""
+        certificate = result["certificate"]
+        self._out.print(f"Published index version {result['version']}: {result['images']:,} images.")
+        self._out.print(
+            f"Folded {result['duplicates']:,} near-duplicates; dropped {sum(result['dropped'].values()):,}: "
+            + (", ".join(f"{count:,} {reason}" for reason, count in result["dropped"].items()) or "none")
+            + "."
+        )
+        self._out.print(
+            f"Recall@{certificate['k']} against a linear scan: {certificate['recall']:.4f} "
+            f"[{certificate['low']:.4f}, {certificate['high']:.4f}] over {certificate['queries']:,} queries."
+        )
+        steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["stages_s"].items())
+        self._out.print(f"Took {sum(result['stages_s'].values()):.1f} s ({steps}); at most {result['peak_mb']:.0f} MB.")
+
+    def show_answer(self, answer: "SearchAnswer") -> None:
+        """Print the results of a query."""
+        name = answer.categories[0].name if answer.categories else "unknown"
+        self._out.print(
+            f"Category: {name} ({answer.category_source}). Box: {answer.box_source}. {answer.found:,} found."
+        )
+        table = Table("", "score", "product", "image", "title", "price", "same picture", box=None)
+        for result in answer.results:
+            product = result.product
+            price = "" if product.price is None else f"{product.price:g} {product.currency}"
+            folded = f"+{len(result.duplicates)}" if result.duplicates else ""
+            score = f"{result.visual_score:.3f}"
+            title = product.title[:48]
+            table.add_row(str(result.rank), score, product.product_id, result.image.name, title, price, folded)
+        self._out.print(table)
+
+    def show_versions(self, versions: list[dict[str, Any]]) -> None:
+        """Print the index versions."""
+        if not versions:
+            self._out.print("No index version is published yet; run `sameitem build`.")
+            return
+        table = Table("version", "", "created", "images", "products", "recall", "model", "MB", box=None)
+        for version in versions:
+            table.add_row(
+                version["version"],
+                "live" if version["live"] else "",
+                version["created"],
+                f"{version['images']:,}",
+                f"{version['products']:,}",
+                f"{version['certificate']['recall']:.4f}",
+                version["model_version"],
+                f"{version['bytes'] / 1e6:,.1f}",
+            )
+        self._out.print(table)
+
+    def show_version(self, version: dict[str, Any]) -> None:
+        """Print one index version and what its selection dropped."""
+        self.show_versions([version])
+        dropped = {**version["dropped"], "near_duplicate": version["duplicates"]}
+        for reason, count in dropped.items():
+            self._out.print(f"\n{reason}: {count:,}")
+            for row in version["examples"]:
+                if row["reason"] == reason:
+                    self._out.print(f"  {row['product_id']} / {row['image_name']}  {row['detail']}")
+
+    def show_models(self, models: list[dict[str, Any]]) -> None:
+        """Print the model versions."""
+        table = Table("version", "", "kind", "dims", "licence", "source", box=None)
+        for model in models:
+            active = "active" if model["active"] else ""
+            table.add_row(model["version"], active, model["kind"], str(model["dim"]), model["licence"], model["source"])
+        self._out.print(table)
+
+    def show_demo(self, report: "DemoReport") -> None:
+        """Print what the demo found, and what to do next."""
+        self._out.print(f"\n{report.products:,} products, {report.images:,} images, {report.queries:,} {report.kind}.")
+        self._out.print(
+            f"The right product is first for {report.recall['1']:.1%} of them, and among the first ten for "
+            f"{report.recall['10']:.1%}. A colour histogram alone: {report.histogram_recall:.1%} first."
+        )
+        self._out.print(f"Query p50 {report.query_ms['p50']:.0f} ms, p99 {report.query_ms['p99']:.0f} ms.")
+        self._out.print(f"Build {report.build_s:.0f} s. Example results: {report.sheet}")
+        self._out.print(f"\nOpen the search page:  {_program()} serve --shop {report.folder}")
+
+    def show_evaluation(self, evaluation: "Evaluation", html: Path | None) -> None:
+        """Print an evaluation's table."""
+        from sameitem.evaluation.report import as_table
+
+        self._out.print(as_table(evaluation))
+        if html is not None:
+            self._out.print(f"Report with pictures: {html}")
+
+
+def _program() -> str:
+    """Return how this program was called, so that the line printed can be copied."""
+    return sys.argv[0] if sys.argv[0].endswith("sameitem") else "sameitem"

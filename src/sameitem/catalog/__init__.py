@@ -1,0 +1,1 @@
+"""Products and their images: store, taxonomy, import, selection by attributes and quality, near-duplicates."""

@@ -1,0 +1,386 @@
+"""The click log: what each search showed, written by the server, and what users did with it. Append-only."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+)
+
+from sameitem.core.database import NUMBER, TEXT, metadata, read, storable, write
+from sameitem.core.errors import ConflictError, InputError, TooLargeError
+from sameitem.core.records import Box, ImageId, ProductId
+
+EventType = Literal["impression", "click", "cart", "purchase", "dismiss"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+MAX_BATCH = 1_000  # events of one call
+MAX_SHOWN = 1_000  # entries of one shown list
+MAX_PER_SEARCH = 2_000  # events one search may gather
+MAX_KEY = 128  # characters of an event id, search id, user id or session id
+_LATEST = 4_102_444_800.0  # 2100-01-01
+_AT_ONCE = 1_000
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("search_id", TEXT, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("photo_hash", TEXT, nullable=False),
+    Column("box_left", Double),
+    Column("box_top", Double),
+    Column("box_right", Double),
+    Column("box_bottom", Double),
+    Column("category_id", TEXT, nullable=False),
+    Column("index_version", TEXT, nullable=False),
+    Column("model_version", TEXT, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("session_id", TEXT, nullable=False),
+    Column("shown", TEXT, nullable=False),  # JSON: [rank, product id, image name, image id, score] each
+    Index("searches_search_id", "search_id", unique=True),
+    Index("searches_at", "at", "number"),
+    sqlite_autoincrement=True,
+)
+events = Table(
+    "events",
+    metadata,
+    Column("number", NUMBER, primary_key=True, autoincrement=True),
+    Column("event_id", TEXT, nullable=False),
+    Column("search_id", TEXT, ForeignKey(searches.c.search_id), nullable=False),
+    Column("type", TEXT, nullable=False),
+    Column("product_id", TEXT, nullable=False),
+    Column("image_name", TEXT, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("user_id", TEXT, nullable=False),
+    Column("ts", Double, nullable=False),  # the caller's clock
+    Column("received_at", Double, nullable=False),  # ours
+    Index("events_event_id", "event_id", unique=True),
+    Index("events_search_id", "search_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One place of a list that a user was shown."""
+
+    rank: int  # from 1
+    product_id: ProductId
+    image_name: str
+    image_id: ImageId
+    score: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One answered search. Times are seconds since 1970."""
+
+    search_id: str
+    at: float
+    photo_hash: str  # "" = the photo was not kept
+    box: Box | None
+    category_id: str
+    index_version: str
+    model_version: str
+    user_id: str
+    session_id: str
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a user did with a place of a shown list."""
+
+    event_id: str  # the caller's; the same event may be sent again
+    search_id: str
+    type: EventType
+    product_id: ProductId
+    image_name: str = ""  # "" = the product's first place in the list
+    rank: int | None = None  # None = take it from the list
+    user_id: str = ""
+    ts: float | None = None  # seconds since 1970 by the caller's clock; None = now
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that was not stored; `index` is its place in the batch."""
+
+    index: int
+    event_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """What became of a batch of events."""
+
+    stored: int = 0
+    repeated: int = 0  # known already
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One search with what was done with its list, in the order it arrived."""
+
+    search: Search
+    events: tuple[Event, ...] = field(default=())
+
+
+class ClickLog:
+    """The searches and events of one shop."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def record_search(self, search: Search) -> None:
+        """Keep what a search showed, before its answer is sent.
+
+        Raises:
+            InputError: an id that is empty, too long or cannot be stored, a number that is not finite.
+            TooLargeError: more than `MAX_SHOWN` places.
+            ConflictError: the search id was used before.
+        """
+        row = _search_row(search)
+        with write(self._engine) as connection:
+            if connection.scalar(select(searches.c.number).where(searches.c.search_id == search.search_id)) is not None:
+                raise ConflictError(f"search {search.search_id!r} is in the log already; give each search its own id")
+            connection.execute(insert(searches), row)
+
+    def record_events(self, batch: Sequence[Event]) -> EventCounts:
+        """Store events, each once; what cannot be true is refused one by one, with the reason.
+
+        Raises:
+            TooLargeError: more than `MAX_BATCH` events.
+        """
+        if len(batch) > MAX_BATCH:
+            raise TooLargeError(f"at most {MAX_BATCH} events a call, got {len(batch)}; send them in parts")
+        places = self._places(batch)
+        now = self._clock()
+        stored: list[dict[str, Any]] = []
+        refused: list[Refused] = []
+        repeated = 0
+        with write(self._engine) as connection:
+            sound = [event for event, place in zip(batch, places, strict=True) if isinstance(place, Shown)]
+            owners = _owners(connection, [event.event_id for event in sound])
+            gathered = _gathered(connection, list(dict.fromkeys(event.search_id for event in sound)))
+            for index, (event, place) in enumerate(zip(batch, places, strict=True)):
+                if isinstance(place, str):
+                    refused.append(Refused(index, str(event.event_id)[:MAX_KEY], place))
+                elif owners.get(event.event_id) == event.search_id:
+                    repeated += 1
+                elif event.event_id in owners:
+                    refused.append(Refused(index, event.event_id, "event_id: used in another search"))
+                elif gathered[event.search_id] >= MAX_PER_SEARCH:
+                    refused.append(Refused(index, event.event_id, f"search_id: has {MAX_PER_SEARCH} events already"))
+                else:
+                    owners[event.event_id] = event.search_id
+                    gathered[event.search_id] += 1
+                    stored.append(_event_row(event, place, now))
+            if stored:
+                connection.execute(insert(events), stored)
+        return EventCounts(len(stored), repeated, tuple(refused))
+
+    def _places(self, batch: Sequence[Event]) -> list[Shown | str]:
+        """Return for each event the place of the shown list it speaks of, or why it is refused."""
+        places: list[Shown | str] = [_unsound(event) for event in batch]
+        by_search: dict[str, list[int]] = {}
+        for index, event in enumerate(batch):
+            if not places[index]:
+                places[index] = "search_id: no search has this id"
+                by_search.setdefault(event.search_id, []).append(index)
+        with read(self._engine) as connection:
+            for part in _parts(list(by_search)):
+                query = select(searches.c.search_id, searches.c.shown).where(searches.c.search_id.in_(part))
+                for row in connection.execute(query):
+                    shown = _shown_of(row.shown)
+                    for index in by_search[row.search_id]:
+                        places[index] = _place(batch[index], shown)
+        return places
+
+    def sessions(self, *, since: float = 0.0, until: float = math.inf, batch: int = 1000) -> Iterator[Session]:
+        """Yield the searches of a time span, oldest first, each with its events; as of one moment."""
+        query = (
+            select(searches)
+            .where(searches.c.at >= since, searches.c.at < min(until, _LATEST))
+            .where(
+                (searches.c.at > bindparam("at"))
+                | ((searches.c.at == bindparam("at")) & (searches.c.number > bindparam("number")))
+            )
+            .order_by(searches.c.at, searches.c.number)
+            .limit(batch)
+        )
+        with read(self._engine) as connection:
+            found = connection.execute(query, {"at": -1.0, "number": 0}).all()
+            while found:
+                done: dict[str, list[Event]] = {row.search_id: [] for row in found}
+                for part in _parts(list(done)):
+                    of_these = select(events).where(events.c.search_id.in_(part)).order_by(events.c.number)
+                    for row in connection.execute(of_these):
+                        done[row.search_id].append(_event_of(row))
+                yield from (Session(_search_of(row), tuple(done[row.search_id])) for row in found)
+                found = connection.execute(query, {"at": found[-1].at, "number": found[-1].number}).all()
+
+
+def _search_row(search: Search) -> dict[str, Any]:
+    _check_key(search.search_id, "search_id")
+    for name in ("photo_hash", "category_id", "index_version", "model_version", "user_id", "session_id"):
+        _check_text(getattr(search, name), name)
+    if not 0 <= search.at < _LATEST:
+        raise InputError(f"at: need seconds since 1970, got {search.at}", field="at")
+    if len(search.shown) > MAX_SHOWN:
+        raise TooLargeError(f"at most {MAX_SHOWN} places of a list are kept, got {len(search.shown)}")
+    box = search.box
+    if box is not None and not all(map(math.isfinite, (box.left, box.top, box.right, box.bottom))):
+        raise InputError(f"box: need four finite numbers, got {box}", field="box")
+    shown = [[place.rank, place.product_id, place.image_name, place.image_id, place.score] for place in search.shown]
+    try:
+        shown_text = json.dumps(shown, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"shown: a score that is not finite; {error}", field="shown") from error
+    return {
+        "search_id": search.search_id,
+        "at": search.at,
+        "photo_hash": search.photo_hash,
+        "box_left": box.left if box else None,
+        "box_top": box.top if box else None,
+        "box_right": box.right if box else None,
+        "box_bottom": box.bottom if box else None,
+        "category_id": search.category_id,
+        "index_version": search.index_version,
+        "model_version": search.model_version,
+        "user_id": search.user_id,
+        "session_id": search.session_id,
+        "shown": shown_text,
+    }
+
+
+def _search_of(row: Row[Any]) -> Search:
+    box = None if row.box_left is None else Box(row.box_left, row.box_top, row.box_right, row.box_bottom)
+    return Search(
+        search_id=row.search_id,
+        at=row.at,
+        photo_hash=row.photo_hash,
+        box=box,
+        category_id=row.category_id,
+        index_version=row.index_version,
+        model_version=row.model_version,
+        user_id=row.user_id,
+        session_id=row.session_id,
+        shown=_shown_of(row.shown),
+    )
+
+
+def _shown_of(shown: str) -> tuple[Shown, ...]:
+    return tuple(Shown(*place) for place in json.loads(shown))
+
+
+def _event_row(event: Event, place: Shown, now: float) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "search_id": event.search_id,
+        "type": event.type,
+        "product_id": place.product_id,
+        "image_name": place.image_name,
+        "rank": place.rank,
+        "user_id": event.user_id,
+        "ts": now if event.ts is None else float(event.ts),
+        "received_at": now,
+    }
+
+
+def _event_of(row: Row[Any]) -> Event:
+    return Event(
+        event_id=row.event_id,
+        search_id=row.search_id,
+        type=row.type,
+        product_id=row.product_id,
+        image_name=row.image_name,
+        rank=row.rank,
+        user_id=row.user_id,
+        ts=row.ts,
+    )
+
+
+def _unsound(event: Event) -> str:
+    """Return what is wrong with an event by itself; "" when nothing is."""
+    try:
+        _check_key(event.event_id, "event_id")
+        _check_key(event.search_id, "search_id")
+        _check_text(event.user_id, "user_id")
+    except InputError as error:
+        return str(error)
+    if event.type not in EVENT_TYPES:
+        return f"type: need one of {', '.join(EVENT_TYPES)}, got {event.type!r}"
+    if event.ts is not None and not (isinstance(event.ts, int | float) and 0 <= event.ts < _LATEST):
+        return f"ts: need seconds since 1970, got {event.ts!r}"
+    return ""
+
+
+def _place(event: Event, shown: Sequence[Shown]) -> Shown | str:
+    """Return the place of the shown list that an event speaks of, or why there is none."""
+    places = [place for place in shown if place.product_id == event.product_id]
+    if event.image_name:
+        places = [place for place in places if place.image_name == event.image_name]
+    if not places:
+        return "product_id: this was not in the list that the search showed"
+    if event.rank is not None:
+        places = [place for place in places if place.rank == event.rank]
+        if not places:
+            return f"rank: this was not shown at rank {event.rank!r:.20}"
+    return places[0]
+
+
+def _owners(connection: Connection, event_ids: Sequence[str]) -> dict[str, str]:
+    """Return to which search those of the events belong that are stored already."""
+    return {
+        row.event_id: row.search_id
+        for part in _parts(event_ids)
+        for row in connection.execute(select(events.c.event_id, events.c.search_id).where(events.c.event_id.in_(part)))
+    }
+
+
+def _gathered(connection: Connection, search_ids: Sequence[str]) -> Counter[str]:
+    """Return how many events each search has."""
+    gathered: Counter[str] = Counter()
+    for part in _parts(search_ids):
+        query = (
+            select(events.c.search_id, func.count().label("stored"))
+            .where(events.c.search_id.in_(part))
+            .group_by(events.c.search_id)
+        )
+        gathered.update({row.search_id: row.stored for row in connection.execute(query)})
+    return gathered
+
+
+def _check_key(value: str, name: str) -> None:
+    if not value:
+        raise InputError(f"{name}: need a text that is not empty", field=name)
+    _check_text(value, name)
+
+
+def _check_text(value: str, name: str) -> None:
+    if not isinstance(value, str) or len(value) > MAX_KEY or value != storable(value):
+        raise InputError(f"{name}: need at most {MAX_KEY} characters that can be stored, got {value!r:.80}", field=name)
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

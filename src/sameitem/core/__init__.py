@@ -1,0 +1,1 @@
+"""Shared nouns: errors, records, settings, image intake, database, jobs; no decisions."""

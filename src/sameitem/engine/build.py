@@ -1,0 +1,146 @@
+"""Writes an index version, block by block: a gallery larger than the memory is no special case."""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.core.bits import binarize, random_rotation
+from sameitem.core.errors import ConflictError, InputError, ShapeError
+from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, sync_folder, write_array
+from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
+from sameitem.engine.members import Members
+
+COLOUR_BINS = 24
+UNIT_TOLERANCE = 1e-3  # how far the length of a feature may be from 1
+
+Block = tuple[NDArray[np.float32], NDArray[np.float32]]  # features (rows, dim), colours (rows, COLOUR_BINS)
+
+
+def write_index(
+    folder: Path,
+    blocks: Iterable[Block],
+    *,
+    members: Members,
+    version: str,
+    model_version: str,
+    created: datetime,
+    dim: int,
+    bits: int,
+    seed: int = 0,
+    extra: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write an index version into a new folder and return its manifest, which is not certified yet.
+
+    Everything is written and synced beside `folder` and renamed at the end: a folder that is there is whole.
+
+    Args:
+        folder: where it shall lie; must not exist.
+        blocks: features of unit length and colour histograms of the entries, in the order of their rows.
+        members: the entries' image ids and who stands behind them.
+        version: the name it will be published under (`versions.new_version`).
+        model_version: of the model that computed the features.
+        created: with a time zone.
+        dim: width of a feature.
+        bits: length of a code.
+        seed: of the rotation.
+        extra: JSON values to keep in the manifest.
+
+    Raises:
+        ConflictError: the folder exists.
+        InputError: no entries, or a feature or colour that is not finite or not normalised; names the row.
+        ShapeError: blocks of another shape, or with more or fewer rows than there are entries.
+    """
+    entries = len(members.entry_image_id)
+    if entries == 0:
+        raise InputError("need at least one image for a gallery, got none; import products or loosen the selection")
+    if folder.exists():
+        raise ConflictError(f"{folder.name} exists already; an index version is never written twice")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    rotation = random_rotation(dim, bits, seed=seed)
+    small: dict[str, NDArray[Any]] = {
+        "rotation.npy": rotation,
+        "entry_image_id.npy": members.entry_image_id.astype(np.int64),
+        "member_image_id.npy": members.image_id.astype(np.int64),
+        "member_entry.npy": members.entry.astype(np.int64),
+        "member_product.npy": members.product.astype(np.int32),
+    }
+    files = {name: write_array(part / name, array) for name, array in small.items()}
+    files |= _write_blocks(part, blocks, rotation, entries)
+    manifest = Manifest(
+        version=version,
+        model_version=model_version,
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
+        dim=dim,
+        bits=bits,
+        seed=seed,
+        counts=Counts(entries, len(members.image_id), members.products),
+        files=files,
+        extra=dict(extra or {}),
+    )
+    write_manifest(part, manifest)
+    part.rename(folder)
+    sync_folder(folder.parent)
+    return manifest
+
+
+def seal(folder: Path, *, certificate: Certificate, files: Sequence[str] = ()) -> Manifest:
+    """Write the certificate, and checksums of files that the builder put beside, into the manifest.
+
+    Args:
+        folder: of a built index version.
+        certificate: what `certify` measured on it.
+        files: names relative to the folder; they are synced to the disk here.
+
+    Raises:
+        NotFoundError: no built index version there.
+    """
+    manifest = read_manifest(folder)
+    beside = {name: describe_file(folder / name) for name in files}
+    for parent in {(folder / name).parent for name in files}:
+        sync_folder(parent)
+    manifest = replace(manifest, certificate=certificate, files={**manifest.files, **beside})
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _write_blocks(
+    folder: Path, blocks: Iterable[Block], rotation: NDArray[np.float32], entries: int
+) -> dict[str, FileEntry]:
+    dim, bits = rotation.shape
+    with ExitStack() as stack:
+        rows = stack.enter_context(ArrayWriter(folder / "rows.npy", np.float16, (entries, dim)))
+        codes = stack.enter_context(ArrayWriter(folder / "codes.npy", np.uint8, (entries, bits // 8)))
+        colours = stack.enter_context(ArrayWriter(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)))
+        done = 0
+        for features, colour in blocks:
+            _check_block(features, colour, dim=dim, first_row=done)
+            rows.append(features)
+            codes.append(binarize(features, rotation))
+            colours.append(colour)
+            done += len(features)
+        return {"rows.npy": rows.finish(), "codes.npy": codes.finish(), "colour.npy": colours.finish()}
+
+
+def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+    if features.ndim != 2 or features.shape[1] != dim or colour.shape != (len(features), COLOUR_BINS):
+        raise ShapeError(
+            f"need features (rows, {dim}) and colours (rows, {COLOUR_BINS}), got {features.shape} and {colour.shape}"
+        )
+    lengths = np.linalg.norm(features, axis=1)
+    sums = colour.sum(axis=1)
+    fits = (np.abs(lengths - 1) <= UNIT_TOLERANCE) & (np.abs(sums - 1) <= UNIT_TOLERANCE) & (colour >= 0).all(axis=1)
+    if not fits.all():  # not a number is not within the tolerance either
+        row = int(np.flatnonzero(~fits)[0])
+        raise InputError(
+            f"need features of length 1 and colours that sum to 1, entry {first_row + row} has {lengths[row]:g} and "
+            f"{sums[row]:g}"
+        )

@@ -1,0 +1,138 @@
+"""Who stands behind an entry of the gallery, and how ranked entries become hits.
+
+An entry is a distinct picture with a feature: the representative of its near-duplicates. Its members are the listed
+images it stands for: the representative's own and those of its near-duplicates, possibly of other products or sellers.
+Filters and deletions allow or forbid members; an entry can be found while one member is allowed.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.core.errors import InputError, ShapeError
+from sameitem.core.records import ImageId
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EntryHit:
+    """One entry found for a query, as one of its members; hits sort best first, ties by image id."""
+
+    distance: float  # squared L2 of unit vectors, 0..4, plus the colour term where its weight is not 0
+    image_id: ImageId  # of the member shown
+    member_row: int  # of the member shown
+    entry_row: int
+    duplicates: tuple[int, ...]  # rows of the entry's other allowed members, by image id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Members:
+    """The members of every entry, sorted by entry, then image id; checked by the constructor.
+
+    Raises:
+        ShapeError: arrays of different length or dtype.
+        InputError: unsorted rows, an image listed twice, an entry without its representative, a negative product.
+    """
+
+    entry_image_id: NDArray[np.int64]  # (entries,) image id of the representative
+    image_id: NDArray[np.int64]  # (members,) each image once
+    entry: NDArray[np.int64]  # (members,) row of the entry
+    product: NDArray[np.int32]  # (members,) row of the product
+    start: NDArray[np.int64] = field(init=False)  # (entries + 1,) members of entry i: start[i] to start[i + 1]
+    representative: NDArray[np.int64] = field(init=False)  # (entries,) member row of the representative
+    products: int = field(init=False)  # rows that `product` may point to
+
+    def __post_init__(self) -> None:
+        _check_members(self)
+        entries = len(self.entry_image_id)
+        object.__setattr__(self, "start", np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64))
+        own = np.flatnonzero(self.image_id == self.entry_image_id[self.entry])
+        if len(own) != entries:
+            raise InputError(f"need each of {entries} entries among its own members, found {len(own)}")
+        object.__setattr__(self, "representative", own)
+        object.__setattr__(self, "products", int(self.product.max(initial=-1)) + 1)
+
+    def searchable(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Return the rows of the entries of which at least one member is allowed; None allows all."""
+        if allowed is None:
+            return np.arange(len(self.entry_image_id))
+        return np.flatnonzero(np.logical_or.reduceat(allowed, self.start[:-1]))
+
+    def count_products(self, allowed: NDArray[np.bool_] | None) -> int:
+        """Return how many distinct products have an allowed member."""
+        product = self.product if allowed is None else self.product[allowed]
+        return int(np.count_nonzero(np.bincount(product, minlength=1)))
+
+    def rank(
+        self,
+        entries: NDArray[np.int64],
+        distances: NDArray[np.float64],
+        *,
+        k: int,
+        allowed: NDArray[np.bool_] | None,
+        one_per_product: bool,
+    ) -> list[EntryHit]:
+        """Return the k best of some searchable entries (rows, each once) with their distances, as hits.
+
+        A hit shows the representative where it is allowed, else the allowed member with the smallest image id. With
+        `one_per_product` a product is reached by the first entry that has an allowed member of it: an entry that is
+        the first of no product is dropped, and the member shown is of a product reached here. So no product is shown
+        twice, and each is either shown or among the duplicates of a hit.
+        """
+        owner, member = self._allowed_members(entries, allowed)
+        own = self.representative[entries]
+        smallest = member[np.searchsorted(owner, np.arange(len(entries)))]
+        shown = own if allowed is None else np.where(allowed[own], own, smallest)
+        order = np.lexsort((self.image_id[shown], distances))
+        may_show = np.ones(len(member), dtype=np.bool_)
+        if one_per_product:
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            _, product = np.unique(self.product[member], return_inverse=True)
+            reached_at = np.full(len(member), len(entries))
+            np.minimum.at(reached_at, product, place[owner])
+            may_show = reached_at[product] == place[owner]
+            order = order[np.unique(place[owner[may_show]])]
+        hits = []
+        for i in order[:k]:
+            part = slice(*np.searchsorted(owner, (i, i + 1)))
+            showable = member[part][may_show[part]]
+            row = shown[i] if shown[i] in showable else showable[0]
+            duplicates = tuple(int(other) for other in member[part] if other != row)
+            image_id = ImageId(int(self.image_id[row]))
+            hits.append(EntryHit(float(distances[i]), image_id, int(row), int(entries[i]), duplicates))
+        return sorted(hits)
+
+    def _allowed_members(
+        self, entries: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return, for all allowed members of some entries in order, the position of the entry and the member's row."""
+        first = self.start[entries]
+        counts = self.start[entries + 1] - first
+        owner = np.repeat(np.arange(len(entries)), counts)
+        member = np.arange(len(owner)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        if allowed is None:
+            return owner, member
+        keep = allowed[member]
+        return owner[keep], member[keep]
+
+
+def _check_members(members: Members) -> None:
+    arrays = {name: getattr(members, name) for name in ("image_id", "entry", "product")}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if members.entry_image_id.ndim != 1 or any(shape != (len(members.image_id),) for shape in shapes.values()):
+        raise ShapeError(f"need entry_image_id (entries,) and the other arrays (members,), got {shapes}")
+    if any(array.dtype.kind != "i" for array in (members.entry_image_id, *arrays.values())):
+        raise ShapeError(
+            "need arrays of signed whole numbers: " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items())
+        )
+    entry, image_id, entries = members.entry, members.image_id, len(members.entry_image_id)
+    if len(entry) and not (entry.min() >= 0 and entry.max() < entries):
+        raise InputError(f"need entry rows of 0 to {entries - 1}, got {entry.min()} to {entry.max()}")
+    step, rise = np.diff(entry), np.diff(image_id)
+    if (step < 0).any() or ((step == 0) & (rise <= 0)).any():
+        raise InputError("need members sorted by entry, then image id; sort them with np.lexsort((image_id, entry))")
+    if (np.diff(np.sort(image_id)) == 0).any():
+        raise InputError("need each image among the members once; an image stands behind one entry only")
+    if len(members.product) and members.product.min() < 0:
+        raise InputError(f"need product rows >= 0, got {members.product.min()}")

@@ -1,0 +1,36 @@
+"""Writing files that survive a crash: on the disk before anyone is told that they exist."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def synced(file: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing; its bytes are on the disk when the block ends."""
+    with file.open("xb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def publish(draft: Path, target: Path) -> None:
+    """Rename a finished folder to its final name, which must be free; both names survive a crash as they then are.
+
+    Raises:
+        OSError: the target is a folder with something in it.
+    """
+    sync_folder(draft)
+    draft.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's list of names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,178 @@
+"""A model version on disk: manifest, graphs and card; read with every check, written atomically.
+
+manifest.json:
+{"format": 1, "version": "base-1", "kind": "base", "dim": 1024, "graphs": {"embed": {"file": "embed.onnx",
+"sha256": "…", "input": "image", "output": "feature"}}, "preprocessing": {"side_px": 224, "fit": "pad", "fill": 255,
+"mean": […], "std": […], "layout": "NCHW"}, "licence": "…", "source": "…", "metrics": {}}
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sameitem.core.errors import ConflictError, InputError, NotFoundError
+from sameitem.features.durable import publish, synced
+from sameitem.features.preprocess import Preprocessing
+
+FORMAT = 1
+DIMS = (128, 1024)  # smallest and largest feature the engine is built for
+VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MANIFEST, CARD, EMBED = "manifest.json", "card.md", "embed"
+_MANIFEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One ONNX file of a model folder and the names of its ends."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    file: str
+    sha256: str  # of the file's bytes, 64 hex digits
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """What a model version is, as its manifest says."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    version: str
+    kind: str  # base (shipped), trained (from clicks) or imported
+    dim: int
+    graphs: Mapping[str, Graph]  # by role; "embed" is always there
+    preprocessing: Preprocessing
+    licence: str
+    source: str
+    metrics: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not VERSION_PATTERN.fullmatch(self.version):
+            raise InputError(
+                f"need a model version of 1-64 letters, digits, dots, dashes or underscores, got {self.version!r}",
+                field="version",
+            )
+        if not DIMS[0] <= self.dim <= DIMS[1]:
+            raise InputError(f"need a feature of {DIMS[0]}-{DIMS[1]} numbers, got {self.dim}", field="dim")
+        if EMBED not in self.graphs:
+            raise InputError(f"need a graph named {EMBED!r}, got {sorted(self.graphs)}", field="graphs")
+        for graph in self.graphs.values():
+            if Path(graph.file).name != graph.file or graph.file in {"", ".", "..", MANIFEST, CARD}:
+                raise InputError(f"need a graph's plain file name, got {graph.file!r}", field="graphs")
+
+
+_MODEL = TypeAdapter(ModelFolder)
+
+
+def read_model(folder: Path) -> ModelFolder:
+    """Read a model folder's manifest and check every graph file against it.
+
+    Raises:
+        NotFoundError: no manifest there.
+        InputError: the manifest is not one, is of another format or does not fit its files.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise NotFoundError(f"no model folder at {folder}: {MANIFEST} is missing; `models list` shows what there is")
+    model = _parse(manifest)
+    for role in model.graphs:
+        read_graph(folder, model, role)
+    return model
+
+
+def read_graph(folder: Path, model: ModelFolder, role: str) -> bytes:
+    """Read one graph's bytes, which are what the manifest's checksum was taken of.
+
+    Raises:
+        NotFoundError: the model has no such graph.
+        InputError: the file is missing or is not the one the manifest was written for.
+    """
+    if role not in model.graphs:
+        raise NotFoundError(f"model {model.version} has no graph {role!r}, only {sorted(model.graphs)}")
+    graph = model.graphs[role]
+    file = folder / graph.file
+    if not file.is_file():
+        raise InputError(f"{folder / MANIFEST} names {graph.file}, which is not there; copy the model folder again")
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != graph.sha256:
+        raise InputError(
+            f"{file} has the checksum {found[:12]}…, its manifest says {graph.sha256[:12]}…; copy the folder again"
+        )
+    return content
+
+
+def write_model(folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes], card: str) -> None:
+    """Publish a new model folder whole or not at all; model folders never change.
+
+    Args:
+        folder: where it shall stand; its parent is made when it is missing.
+        model: what the manifest shall say; its checksums must be those of `graphs`.
+        graphs: the ONNX bytes by role.
+        card: Markdown: data, start, licences, metrics, limits.
+
+    Raises:
+        ConflictError: the folder exists.
+        InputError: `graphs` are not those the model names.
+    """
+    if graphs.keys() != model.graphs.keys():
+        raise InputError(f"need the bytes of the graphs {sorted(model.graphs)}, got {sorted(graphs)}", field="graphs")
+    if folder.exists():
+        raise ConflictError(f"{folder} exists and model folders never change; choose another version")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for role, content in graphs.items():
+            _write(draft / model.graphs[role].file, content)
+        _write(draft / CARD, card.encode())
+        _write(draft / MANIFEST, (json.dumps({"format": FORMAT} | asdict(model), indent=1) + "\n").encode())
+        read_model(draft)
+        draft.chmod(0o755)  # mkdtemp's folders are closed to other users
+        try:
+            publish(draft, folder)
+        except OSError as error:
+            raise ConflictError(f"{folder} appeared meanwhile; model folders never change") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def shipped_model() -> Path:
+    """Find the model folder that comes with the package."""
+    return Path(str(resources.files("sameitem.features") / "shipped" / "base-1"))
+
+
+def _parse(manifest: Path) -> ModelFolder:
+    if manifest.stat().st_size > _MANIFEST_BYTES:
+        raise InputError(f"{manifest} has more than {_MANIFEST_BYTES} bytes; that is no manifest of a model folder")
+    try:
+        content = json.loads(manifest.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{manifest} is not JSON ({error}); copy the model folder again") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise InputError(
+            f'{manifest} has no "format": {FORMAT}, the one this version reads; upgrade or export it again'
+        )
+    try:
+        return _MODEL.validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"{manifest} does not fit: {where}: {problem['msg']}", field=where) from error
+    except InputError as error:
+        raise InputError(f"{manifest} does not fit: {error}", field=error.field) from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    with synced(file) as stream:
+        stream.write(content)

@@ -1,0 +1,107 @@
+"""From a trained module to the int8 ONNX graph that serving runs."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
+from torch import nn
+
+OPSET = 18
+
+
+def to_onnx(module: nn.Module, *, input_name: str, output_name: str, side_px: int) -> bytes:
+    """Export a module of one image input; batch norm is folded, the batch is dynamic, the side fixed.
+
+    Args:
+        module: takes (n, 3, side_px, side_px) float32; is put into evaluation mode.
+        input_name: of the graph's only input.
+        output_name: of the graph's only output.
+        side_px: height and width.
+    """
+    example = torch.zeros(2, 3, side_px, side_px)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter's own use of what torch deprecates
+        file = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            file,
+            input_names=[input_name],
+            output_names=[output_name],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        return file.read_bytes()
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, samples: Iterable[NDArray[np.float32]], input_name: str) -> None:
+        self._inputs: Iterator[dict[str, NDArray[np.float32]]] = ({input_name: sample} for sample in samples)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._inputs, None)
+
+
+def to_int8(graph: bytes, samples: Iterable[NDArray[np.float32]], *, input_name: str) -> bytes:
+    """Quantise a graph's convolutions statically; everything after them stays float.
+
+    Weights are signed and scaled per channel; activations are unsigned, because signed ones take the slow path of
+    processors without VNNI.
+
+    Args:
+        graph: what `to_onnx` made.
+        samples: inputs (n, 3, side_px, side_px) that show the range of every activation.
+        input_name: of the graph's only input.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, folded, small = (Path(folder) / name for name in ("source.onnx", "folded.onnx", "small.onnx"))
+        source.write_bytes(graph)
+        quant_pre_process(source, folded)
+        quantize_static(
+            folded,
+            small,
+            _Samples(samples, input_name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip", "Add"],
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+        )
+        return small.read_bytes()
+
+
+def halve_weights(graph: bytes) -> bytes:
+    """Store the graph's large float32 weights as float16; a session turns them back when it loads."""
+    model = onnx.load_from_string(graph)
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) < 2:
+            continue
+        name = weight.name
+        half = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), f"{name}_half")
+        weight.CopyFrom(half)
+        casts.append(helper.make_node("Cast", [half.name], [name], name=f"{name}_cast", to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,1 @@
+"""Measures of quality and their intervals: pure NumPy, used by every part."""

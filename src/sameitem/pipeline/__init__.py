@@ -1,0 +1,1 @@
+"""The article as two readable files: `offline` builds and publishes the index, `online` answers one photo."""

@@ -1,0 +1,216 @@
+"""The live gallery: an opened index version, the products behind it, and what the catalogue changed since."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.catalog.selection import is_expired
+from sameitem.catalog.store import Catalogue
+from sameitem.catalog.taxonomy import Taxonomy
+from sameitem.category.reference import ReferenceSet, open_reference
+from sameitem.category.vote import ranking, vote
+from sameitem.core.errors import InputError
+from sameitem.core.filters import Column, Filter, column, product_value
+from sameitem.core.records import ImageId, Product, ProductId
+from sameitem.core.settings import CategorySettings
+from sameitem.engine.index import Index, open_index
+from sameitem.engine.members import EntryHit
+from sameitem.pipeline.listings import MEMBERS, PRODUCTS, read_members, read_products
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A product's image folded behind a result because it shows nearly the same picture."""
+
+    product_id: ProductId
+    image_name: str
+
+
+@dataclass(slots=True)
+class Gallery:
+    """Row i of every member array describes one listed image; row j of every product list one product.
+
+    `refresh` follows the catalogue's change log, so that a deleted row is never shown and a filter sees today's price.
+    """
+
+    version: str
+    created: str
+    model_version: str
+    index: Index
+    reference: ReferenceSet | None
+    member_names: Sequence[str]
+    member_tops: Sequence[str]  # top category id of each member
+    products: list[Product]
+    taxonomy: Taxonomy
+    seq: int  # of the last change taken in
+    alive: NDArray[np.bool_]  # (members,) false once the catalogue has deleted the image
+    _product_rows: dict[ProductId, int]
+    _by_image_id: NDArray[np.int64]  # member rows in the order of their image ids
+    _columns: dict[str, Column | None] = field(default_factory=dict)
+    _leaves: list[str] = field(default_factory=list)  # of each product, computed when first needed
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, folder: Path, taxonomy: Taxonomy) -> "Gallery":
+        """Open an index version's folder.
+
+        Raises:
+            InputError: a file of it is missing, of another format, or does not fit its checksum.
+        """
+        index = open_index(folder)
+        names, tops = read_members(folder / MEMBERS)
+        products = read_products(folder / PRODUCTS)
+        return cls(
+            version=index.manifest.version,
+            created=index.manifest.created,
+            model_version=index.manifest.model_version,
+            index=index,
+            reference=open_reference(folder / REFERENCE) if (folder / REFERENCE).is_dir() else None,
+            member_names=names,
+            member_tops=tops,
+            products=products,
+            taxonomy=taxonomy,
+            seq=int(index.manifest.extra["seq"]),
+            alive=np.ones(len(names), np.bool_),
+            _product_rows={product.product_id: row for row, product in enumerate(products)},
+            _by_image_id=np.argsort(index.members.image_id),
+        )
+
+    def refresh(self, catalogue: Catalogue) -> None:
+        """Take in what the catalogue changed since the last call."""
+        with self._lock:
+            while changes := catalogue.changes_since(self.seq):
+                gone = [
+                    change.image_id for change in changes if change.kind == "delete" and change.image_id is not None
+                ]
+                self.alive[self._member_rows(gone)] = False
+                touched = {change.product_id for change in changes if change.kind == "attributes"}
+                known = [product_id for product_id in sorted(touched) if product_id in self._product_rows]
+                for product in catalogue.products(known):
+                    self.products[self._product_rows[product.product_id]] = product
+                if known:
+                    self._columns.clear()
+                    self._leaves.clear()
+                self.seq = changes[-1].seq
+
+    def allowed(self, wanted: Filter | None, *, categories: Sequence[str], now: datetime) -> NDArray[np.bool_]:
+        """Return which members may be shown.
+
+        Args:
+            wanted: condition on the product, or None.
+            categories: top category ids or leaf paths, one of which the member must be in; empty = any.
+            now: products that expire before are left out.
+
+        Returns:
+            (members,) true where the member may be shown.
+
+        Raises:
+            InputError: the filter names an attribute that no product has, or a category is unknown.
+        """
+        mask = self.alive.copy()
+        products = np.ones(len(self.products), np.bool_)
+        if wanted is not None:
+            products &= wanted.mask(self._column, len(self.products))
+        products[[row for row, product in enumerate(self.products) if is_expired(product.expires_at, now)]] = False
+        mask &= products[self.index.members.product]
+        if categories:
+            tops = set(self.tops(categories))
+            leaves = {self.taxonomy.leaf_of(category) for category in categories if category not in tops}
+            of_leaf = np.fromiter((leaf in leaves for leaf in self._product_leaves()), np.bool_, len(self.products))
+            of_top = np.fromiter((top in tops for top in self.member_tops), np.bool_, len(mask))
+            mask &= of_top | of_leaf[self.index.members.product]
+        return mask
+
+    def tops(self, categories: Sequence[str]) -> list[str]:
+        """Return the top category ids among these.
+
+        Raises:
+            InputError: one is neither a top category nor a leaf of the gallery.
+        """
+        known = {category.id for category in self.taxonomy.top}
+        leaves = set(self._product_leaves())
+        unknown = [c for c in categories if c not in known and self.taxonomy.leaf_of(c) not in leaves]
+        if unknown:
+            raise InputError(
+                f"unknown category {unknown[0][:100]!r}; need one of {', '.join(sorted(known))}, or a catalogue leaf",
+                field="category_id",
+            )
+        return [category for category in categories if category in known]
+
+    def without(self, allowed: NDArray[np.bool_], product_id: ProductId) -> NDArray[np.bool_]:
+        """Return the mask with one product's members taken out."""
+        row = self._product_row(product_id)
+        return allowed if row is None else allowed & (self.index.members.product != row)
+
+    def findable(self, allowed: NDArray[np.bool_], distinct_product: bool) -> int:
+        """Return how many results there are to page through: products, or distinct pictures."""
+        rows = self.index.members.product if distinct_product else self.index.members.entry
+        return int(np.count_nonzero(np.bincount(rows[allowed])))
+
+    def vote(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[str, float]]:
+        """Return the top categories that the reference set votes for, best first, shares adding up to 1.
+
+        Args:
+            feature: (dim,) of the general model.
+            settings: neighbours and weights of the vote.
+        """
+        assert self.reference is not None
+        near = self.reference.neighbours(feature[None], settings.neighbours)
+        leaves = self.reference.leaves[near.rows[0]].astype(np.int64)
+        shares = vote(near.distances[0], leaves, self.reference.top_of_leaf, sharpness=settings.sharpness).tops
+        return [(self.reference.top_names[top], float(shares[top])) for top in ranking(shares)]
+
+    def product_id(self, member_row: int) -> ProductId:
+        """Return the product a member belongs to."""
+        return self.products[int(self.index.members.product[member_row])].product_id
+
+    def top_of(self, hit: EntryHit) -> str:
+        """Return the top category id of what is shown."""
+        return self.member_tops[hit.member_row]
+
+    def listing(self, member_row: int) -> Listing:
+        """Return whose image a member is."""
+        return Listing(self.product_id(member_row), self.member_names[member_row])
+
+    def folded(self, hit: EntryHit) -> tuple[Listing, ...]:
+        """Return the listings folded behind a hit."""
+        return tuple(self.listing(row) for row in hit.duplicates)
+
+    def _product_leaves(self) -> list[str]:
+        if not self._leaves:
+            self._leaves.extend(self.taxonomy.leaf_of(product.category) for product in self.products)
+        return self._leaves
+
+    def _column(self, name: str) -> Column | None:
+        if name not in self._columns:
+            values = [product_value(product, name) for product in self.products]
+            if all(value is None for value in values):
+                raise InputError(
+                    f"no product has the attribute {name!r}; there are {', '.join(self._attribute_names())}",
+                    field="filter",
+                )
+            self._columns[name] = column(values)
+        return self._columns[name]
+
+    def _attribute_names(self) -> list[str]:
+        fixed = ["price", "currency", "brand", "category", "sales", "rating", "review_count", "in_stock", "title"]
+        free = sorted({name for product in self.products for name in product.attributes})
+        return fixed + free[:40]
+
+    def _member_rows(self, image_ids: Sequence[ImageId]) -> NDArray[np.int64]:
+        ids = self.index.members.image_id
+        wanted = np.array(image_ids, np.int64)
+        places = np.searchsorted(ids, wanted, sorter=self._by_image_id)
+        rows: NDArray[np.int64] = self._by_image_id[places[places < len(ids)]]
+        found: NDArray[np.int64] = rows[ids[rows] == wanted[places < len(ids)]]
+        return found
+
+    def _product_row(self, product_id: ProductId) -> int | None:
+        return self._product_rows.get(product_id)

@@ -1,0 +1,399 @@
+"""The daily build (article figure 1, left half), read from top to bottom.
+
+selection by attributes and quality -> subject and feature -> near-duplicates -> category -> index -> publish
+
+Each step streams, counts what it dropped and why, and reads what the step before wrote; features that were computed on
+an earlier day are taken from the cache, so that a daily run costs what the day changed.
+"""
+
+import resource
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import compress, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.catalog.duplicates import group_duplicates
+from sameitem.catalog.selection import Decision, Reason, Status, select, select_extras
+from sameitem.catalog.taxonomy import OTHERS
+from sameitem.category.reference import ReferenceSet, choose_reference, write_reference
+from sameitem.category.vote import ranking, vote
+from sameitem.core.errors import ImageError, InputError, NotFoundError
+from sameitem.core.records import CatalogueImage, ImageId, Pixels, Product
+from sameitem.engine.build import COLOUR_BINS, seal, write_index
+from sameitem.engine.certificate import certify
+from sameitem.engine.index import open_index
+from sameitem.engine.members import Members
+from sameitem.engine.versions import new_version, prune, publish, start_build
+from sameitem.features.cache import FeatureKey
+from sameitem.features.colour import describe_colour
+from sameitem.features.embed import Embedder
+from sameitem.features.preprocess import crop
+from sameitem.pipeline.gallery import REFERENCE
+from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
+from sameitem.pipeline.shop import Shop
+
+Tell = Callable[[str, float], None]  # name of the step, share of it that is done
+BLOCK = 256  # images whose photos are decoded and embedded together
+REAL_QUERIES = 1000  # user photos that the recall is measured on besides gallery images
+SCRATCH = ".scratch"  # beside the version that is built; hidden, so that the next build clears it away
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build published, and what it left out."""
+
+    version: str
+    images: int  # listed images in the gallery
+    entries: int  # distinct pictures among them
+    dropped: Mapping[str, int]  # by reason
+    duplicates: int  # images folded behind another
+    certificate: Mapping[str, Any]
+    stages_s: Mapping[str, float]
+    peak_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Images that are still in, with their products, in the order of image ids."""
+
+    images: list[CatalogueImage]
+    products: list[Product]
+
+    def keep(self, mask: NDArray[np.bool_]) -> "_Listed":
+        return _Listed(list(compress(self.images, mask)), list(compress(self.products, mask)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Features and colours of listed images: row `rows[i]` of the arrays, which lie on the disk, belongs to image i."""
+
+    all_features: NDArray[np.float32]  # (images at the start, dim)
+    all_colours: NDArray[np.float32]  # (images at the start, 24)
+    rows: NDArray[np.int64]
+
+    def keep(self, mask: NDArray[np.bool_]) -> "_Found":
+        return _Found(self.all_features, self.all_colours, self.rows[mask])
+
+    def features(self, wanted: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float32]:
+        return self.all_features[self.rows[wanted]]
+
+    def colours(self, wanted: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float32]:
+        return self.all_colours[self.rows[wanted]]
+
+    def blocks(self, wanted: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for start in range(0, len(wanted), 4096):
+            part = wanted[start : start + 4096]
+            yield self.features(part), self.colours(part)
+
+
+class _Ledger:
+    """What became of every image of the catalogue: row i of `decisions` is image i of the scan."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self._row: dict[ImageId, int] = {}
+
+    def note(self, decision: Decision) -> None:
+        self._row[decision.image_id] = len(self.decisions)
+        self.decisions.append(decision)
+
+    def drop(self, images: Sequence[CatalogueImage], mask: NDArray[np.bool_], reason: Reason) -> None:
+        for image in compress(images, mask):
+            row = self._row[image.image_id]
+            self.decisions[row] = replace(self.decisions[row], status=Status.SET_ASIDE, reason=reason)
+
+    def fold(self, images: Sequence[CatalogueImage], leaders: NDArray[np.int64]) -> None:
+        for image, leader in zip(images, leaders, strict=True):
+            if images[leader].image_id != image.image_id:
+                row, by = self._row[image.image_id], images[leader]
+                detail = f"represented by {by.product_id} / {by.name}"
+                decided = replace(self.decisions[row], status=Status.DUPLICATE, reason=Reason.NEAR_DUPLICATE)
+                self.decisions[row] = replace(decided, detail=detail)
+
+    def dropped(self) -> dict[str, int]:
+        reasons = Counter(d.reason.value for d in self.decisions if d.status is Status.SET_ASIDE and d.reason)
+        return dict(sorted(reasons.items()))
+
+    def duplicates(self) -> int:
+        return sum(decision.status is Status.DUPLICATE for decision in self.decisions)
+
+
+class _Steps:
+    """Times the steps and passes their progress on."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self.seconds: dict[str, float] = {}
+        self._name = ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._name = name
+        self._tell(name, 0.0)
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begun, 3)
+        self._tell(name, 1.0)
+
+    def share(self, done: int, total: int) -> None:
+        self._tell(self._name, done / max(1, total))
+
+
+def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
+    """Select, extract, de-duplicate, index, certify and publish.
+
+    Args:
+        shop: whose catalogue.
+        tell: is told how far each step is; may raise to stop the build, which then leaves nothing behind.
+        now: products that expired before are left out.
+
+    Raises:
+        InputError: nothing is left to publish, or too many photos could not be read.
+        RefusedError: the index misses the recall asked for; the live version stays.
+    """
+    settings, steps = shop.settings, _Steps(tell)
+    embedder = shop.embedder(settings.model.active)
+    version = new_version(now)
+    folder = start_build(shop.index_root, version)
+    scratch = folder.with_name(SCRATCH)
+    scratch.mkdir()
+    try:
+        with steps.step("selection"):
+            seq, ledger, gallery = _select(shop, steps, now)
+        with steps.step("features"):
+            readable, found = _extract(shop, embedder, gallery.images, steps, scratch)
+            ledger.drop(gallery.images, ~readable, Reason.UNREADABLE)
+            _check_failures(int((~readable).sum()), len(readable), settings.engine.max_failed_share)
+            gallery, found = gallery.keep(readable), found.keep(readable)
+        with steps.step("near-duplicates"):
+            new = select_extras(gallery.images, found.features(), settings.selection)
+            ledger.drop(gallery.images, ~new, Reason.ADDS_NOTHING_NEW)
+            gallery, found = gallery.keep(new), found.keep(new)
+            leaders = group_duplicates(gallery.images, found.features(), found.colours(), settings.selection)
+            ledger.fold(gallery.images, leaders)
+        with steps.step("category"):
+            tops, reference = _categories(shop, gallery, found, embedder, steps, scratch)
+        with steps.step("index"):
+            entries, rows, members, products = _members(gallery, leaders)
+            extra = {"seq": seq, "dropped": ledger.dropped(), "duplicates": ledger.duplicates()}
+            write_index(
+                folder,
+                found.blocks(entries),
+                members=members,
+                version=version,
+                model_version=embedder.version,
+                created=now,
+                dim=embedder.dim,
+                bits=settings.engine.bits,
+                extra=extra,
+            )
+            write_products(folder / PRODUCTS, products)
+            write_members(folder / MEMBERS, ((gallery.images[row], tops[row]) for row in rows))
+            write_decisions(folder / DECISIONS, ledger.decisions)
+            beside = [PRODUCTS, MEMBERS, DECISIONS]
+            if reference is not None:
+                beside += write_reference(folder / REFERENCE, reference)
+        with steps.step("certificate"):
+            certificate = certify(
+                open_index(folder),
+                lambda wanted: found.features(entries[wanted]),
+                asked=settings.engine.recall,
+                k=min(settings.engine.k, len(entries)),
+                queries=_real_queries(shop, embedder),
+            )
+            seal(folder, certificate=certificate, files=beside)
+        with steps.step("publish"):
+            publish(shop.index_root, folder)
+            prune(shop.index_root, keep=settings.engine.keep_versions)
+            _forget_photos(shop, now)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    return BuildReport(
+        version=version,
+        images=len(gallery.images),
+        entries=len(entries),
+        dropped=ledger.dropped(),
+        duplicates=ledger.duplicates(),
+        certificate=asdict(certificate),
+        stages_s=steps.seconds,
+        peak_mb=_peak_mb(),
+    )
+
+
+def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Listed]:
+    """Return the change log's number that the catalogue was read at, every decision, and what stays in."""
+    rules = shop.settings.selection
+    ledger, listed = _Ledger(), _Listed([], [])
+    products: dict[str, Product] = {}  # one object per product, however many images it has
+    total = shop.catalogue.counts().images
+    with shop.catalogue.snapshot() as snapshot:
+        for batch in snapshot.batches():
+            for (image, product), decision in zip(batch, select(batch, rules, now), strict=True):
+                ledger.note(decision)
+                if decision.status is Status.GALLERY:
+                    listed.images.append(image)
+                    listed.products.append(products.setdefault(product.product_id, product))
+            steps.share(len(ledger.decisions), total)
+        seq = snapshot.seq
+    if not ledger.decisions:
+        raise InputError("the catalogue has no images yet; run `sameitem import SOURCE` first")
+    if not listed.images:
+        raise InputError(
+            f"selection dropped all {len(ledger.decisions)} images: {ledger.dropped()}; loosen [selection]"
+        )
+    return seq, ledger, listed
+
+
+def _extract(
+    shop: Shop, embedder: Embedder, images: Sequence[CatalogueImage], steps: _Steps, scratch: Path
+) -> tuple[NDArray[np.bool_], _Found]:
+    """Return which photos could be read, and the features of all: from the cache, else computed and put there."""
+    cache = shop.cache(embedder)
+    folder = scratch / embedder.version
+    folder.mkdir()
+    shape = (len(images), embedder.dim)
+    features = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape)
+    colours = np.lib.format.open_memmap(folder / "colours.npy", "w+", np.float32, (len(images), COLOUR_BINS))
+    readable = np.ones(len(images), np.bool_)
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(images), BLOCK):
+            part = images[start : start + BLOCK]
+            keys: list[FeatureKey] = [(image.content_hash, image.box) for image in part]
+            known = cache.get(keys)
+            features[start + known.positions], colours[start + known.positions] = known.features, known.colours
+            missing = np.setdiff1d(np.arange(len(part)), known.positions)
+            subjects = list(pool.map(lambda row, part=part: _subject(shop, part[row]), missing))
+            there = [(row, subject) for row, subject in zip(missing, subjects, strict=True) if subject is not None]
+            readable[start + missing[[subject is None for subject in subjects]]] = False
+            if there:
+                rows = np.array([row for row, _ in there])
+                new_features = embedder.embed([subject for _, subject in there])
+                new_colours = np.stack(list(pool.map(describe_colour, [subject for _, subject in there])))
+                cache.put([keys[row] for row in rows], new_features, new_colours)
+                features[start + rows], colours[start + rows] = new_features, new_colours
+            steps.share(start + len(part), len(images))
+    return readable, _Found(features, colours, np.arange(len(images)))
+
+
+def _subject(shop: Shop, image: CatalogueImage) -> Pixels | None:
+    try:
+        pixels = shop.photos.pixels(image.content_hash)
+    except (NotFoundError, ImageError):
+        return None
+    return pixels if image.box is None else crop(pixels, image.box)
+
+
+def _check_failures(failed: int, total: int, limit: float) -> None:
+    if failed > limit * total:
+        raise InputError(
+            f"{failed} of {total} photos could not be read, more than engine.max_failed_share = {limit:g}; is "
+            "the folder images/ complete? Import again to restore them"
+        )
+
+
+def _categories(
+    shop: Shop, gallery: _Listed, found: _Found, embedder: Embedder, steps: _Steps, scratch: Path
+) -> tuple[list[str], ReferenceSet | None]:
+    """Return the top category of every image, and the reference set: the shop's labelled images, by the general model.
+
+    The product's own category tells, else the vote of the reference set, else "others".
+    """
+    settings, base = shop.settings.category, shop.base_embedder
+    leaf_of = {text: shop.taxonomy.leaf_of(text) for text in {product.category for product in gallery.products}}
+    top_of = {text: shop.taxonomy.top_of(text) for text in leaf_of}
+    tops = [top_of[product.category] for product in gallery.products]
+    leaf_names = sorted({leaf_of[text] for text, top in top_of.items() if top})
+    if not leaf_names:
+        return [OTHERS] * len(tops), None
+    top_names = sorted({top for top in top_of.values() if top})
+    number = {leaf: row for row, leaf in enumerate(leaf_names)}
+    leaves = np.array([number[leaf_of[p.category]] if top_of[p.category] else -1 for p in gallery.products], np.int64)
+    chosen = choose_reference(leaves, _image_ids(gallery.images), per_leaf=settings.reference_per_leaf)
+    unknown = np.flatnonzero(np.array([not top for top in tops]))
+    general = found
+    if base.version != embedder.version:
+        wanted = np.zeros(len(tops), np.bool_)
+        wanted[chosen] = wanted[unknown] = True
+        _, part = _extract(shop, base, gallery.keep(wanted).images, steps, scratch)
+        rows = np.full(len(tops), -1)
+        rows[wanted] = np.arange(wanted.sum())
+        general = _Found(part.all_features, part.all_colours, rows)
+    top_of_leaf = {leaf_of[text]: top for text, top in top_of.items() if top}
+    reference = ReferenceSet(
+        model_version=base.version,
+        features=general.features(chosen).astype(np.float16),
+        leaves=leaves[chosen].astype(np.int32),
+        image_ids=_image_ids(gallery.images)[chosen],
+        leaf_names=tuple(leaf_names),
+        top_of_leaf=np.array([top_names.index(top_of_leaf[leaf]) for leaf in leaf_names], np.int64),
+        top_names=tuple(top_names),
+    )
+    for start in range(0, len(unknown), BLOCK):
+        part_rows = unknown[start : start + BLOCK]
+        near = reference.neighbours(general.features(part_rows), settings.neighbours)
+        for row, neighbours, distances in zip(part_rows, near.rows, near.distances, strict=True):
+            leaves_near = reference.leaves[neighbours].astype(np.int64)
+            shares = vote(distances, leaves_near, reference.top_of_leaf, sharpness=settings.sharpness).tops
+            tops[row] = top_names[int(ranking(shares)[0])]
+    return tops, reference
+
+
+def _members(
+    gallery: _Listed, leaders: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Members, list[Product]]:
+    """Return rows of the entries, rows of the members in the engine's order, the members, and the products in order."""
+    image_ids = _image_ids(gallery.images)
+    entries = np.flatnonzero(leaders == np.arange(len(leaders)))
+    entry_of = np.searchsorted(entries, leaders)
+    rows = np.lexsort((image_ids, entry_of))
+    products = {product.product_id: product for product in gallery.products}
+    number = {product_id: row for row, product_id in enumerate(products)}
+    product_of = np.array([number[product.product_id] for product in gallery.products], np.int32)
+    members = Members(image_ids[entries], image_ids[rows], entry_of[rows], product_of[rows])
+    return entries, rows, members, list(products.values())
+
+
+def _image_ids(images: Sequence[CatalogueImage]) -> NDArray[np.int64]:
+    return np.array([image.image_id for image in images], np.int64)
+
+
+def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
+    """Return features of photos that users searched with, where some are kept."""
+    hashes = list(islice(shop.query_photos.hashes(), REAL_QUERIES))
+    if not hashes:
+        return None
+    features = []
+    for start in range(0, len(hashes), BLOCK):
+        features.append(embedder.embed([shop.query_photos.pixels(name) for name in hashes[start : start + BLOCK]]))
+    return np.concatenate(features)
+
+
+def _forget_photos(shop: Shop, now: datetime) -> None:
+    """Delete query photos past their days, and catalogue photos that no image shows any more.
+
+    A photo is stored before the image that shows it is written, so a young one may have its image yet to come.
+    """
+    for store, age_s in ((shop.query_photos, shop.settings.search.photo_days * DAY_S), (shop.photos, DAY_S)):
+        old = [name for name in store.hashes() if now.timestamp() - store.path(name).stat().st_mtime > age_s]
+        used = shop.catalogue.hashes_in_use(old) if store is shop.photos else set()
+        for name in old:
+            if name not in used:
+                store.delete(name)
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

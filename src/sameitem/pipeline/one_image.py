@@ -1,0 +1,111 @@
+"""One catalogue image at a time: what the REST route stores and says of it, and how it is handed out again."""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from sameitem.catalog.quality import measure, perceptual_hash
+from sameitem.catalog.store import Listing as NewListing
+from sameitem.catalog.store import NewImage
+from sameitem.core.boxes import scale_box
+from sameitem.core.database import write
+from sameitem.core.errors import UnavailableError
+from sameitem.core.photo_store import PhotoStore, decode_stored
+from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageKind, ProductId
+from sameitem.features.colour import describe_colour
+from sameitem.features.preprocess import crop
+from sameitem.pipeline.gallery import Listing
+from sameitem.pipeline.online import Searcher, placed_box
+from sameitem.pipeline.shop import Shop
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A stored image, and what the model makes of it."""
+
+    image: CatalogueImage
+    box: Box  # pixels of the upright original
+    category_id: str  # of the product's own category, else of the vote; "" where neither tells
+    category_source: str  # "caller", "knn" or "none"
+    duplicate_of: Listing | None  # a listing of the live gallery with nearly the same picture
+
+
+def place_image(
+    shop: Shop,
+    searcher: Searcher,
+    product_id: ProductId,
+    name: str,
+    data: bytes,
+    *,
+    kind: ImageKind,
+    box: Box | None,
+    box_is_relative: bool,
+    custom_content: str,
+) -> Understood:
+    """Take a picture in, store it under a product that exists, compute its feature, and say what it shows.
+
+    Raises:
+        NotFoundError: there is no such product.
+        InputError: not an image that is taken, or a box outside of it.
+    """
+    product = shop.catalogue.product(product_id)
+    photo = shop.intake.take(data)
+    size = (photo.original_width, photo.original_height)
+    subject_box = placed_box(box, size, relative=box_is_relative)
+    stored_box = scale_box(subject_box, photo.width / size[0], photo.height / size[1])
+    shop.photos.put(photo)
+    image = NewImage(
+        name=name,
+        kind=kind,
+        content_hash=photo.content_hash,
+        width=photo.width,
+        height=photo.height,
+        quality=measure(photo.thumbnail),
+        perceptual_hash=perceptual_hash(photo.thumbnail),
+        box=stored_box if box is not None else None,
+        custom_content=custom_content,
+        source="",
+    )
+    with write(shop.database) as connection:
+        shop.catalogue.upsert(connection, [NewListing(product, (image,))])
+    stored = shop.catalogue.image(product_id, name)
+    embedder = shop.embedder(shop.settings.model.active)
+    subject = crop(decode_stored(photo.encoded), stored_box)
+    feature = embedder.embed([subject])
+    shop.cache(embedder).put([(photo.content_hash, stored.box)], feature, describe_colour(subject)[None])
+    top = shop.taxonomy.top_of(product.category) if product.category else ""
+    source = "caller" if top else "none"
+    duplicate = None
+    try:
+        gallery = searcher.gallery()
+    except UnavailableError:
+        return Understood(stored, subject_box, top, source, None)
+    if not top and gallery.reference is not None:
+        general = (
+            feature[0] if embedder.version == shop.base_embedder.version else shop.base_embedder.embed([subject])[0]
+        )
+        top, source = gallery.vote(general, shop.settings.category)[0][0], "knn"
+    if gallery.model_version == embedder.version:
+        for hit in gallery.index.search(feature[0], k=2, allowed=gallery.alive):
+            near = hit.distance <= shop.settings.selection.duplicate_distance
+            if near and hit.image_id != stored.image_id and duplicate is None:
+                duplicate = gallery.listing(hit.member_row)
+    return Understood(stored, subject_box, top, source, duplicate)
+
+
+def thumbnail(photos: PhotoStore, content_hash: ContentHash, *, side_px: int) -> bytes:
+    """Return a stored photo as JPEG, its longest side at most `side_px`.
+
+    Raises:
+        NotFoundError: the photo is not there.
+    """
+    encoded = photos.read(content_hash)
+    with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as picture:
+        if max(picture.size) <= side_px:
+            return encoded
+        picture.draft("RGB", (side_px, side_px))
+        picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=85)
+    return out.getvalue()

@@ -1,0 +1,123 @@
+"""An opened shop: one folder (or database and folder) with its catalogue, photos, features, index and models."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from sameitem.catalog.store import Catalogue
+from sameitem.catalog.taxonomy import Taxonomy, load_taxonomy
+from sameitem.clicks.log import ClickLog
+from sameitem.core.database import open_database
+from sameitem.core.errors import NotFoundError
+from sameitem.core.image_intake import ImageIntake
+from sameitem.core.jobs import JobTable
+from sameitem.core.photo_store import PhotoStore
+from sameitem.core.settings import FILE_NAME, Settings
+from sameitem.features.cache import FeatureCache
+from sameitem.features.embed import Embedder
+from sameitem.features.model_folder import read_model, shipped_model
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The parts of a shop, each opened when it is first asked for; `close` ends the decoding processes."""
+
+    folder: Path
+    settings: Settings
+    _embedders: dict[str, Embedder] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def database(self) -> Engine:
+        """The catalogue's database, with tables of this release."""
+        return open_database(self.settings.catalogue.url or f"sqlite:///{self.folder / 'catalogue.db'}")
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Products and images."""
+        return Catalogue(self.database)
+
+    @cached_property
+    def jobs(self) -> JobTable:
+        """Long operations."""
+        return JobTable(self.database)
+
+    @cached_property
+    def clicks(self) -> ClickLog:
+        """What was shown and what was clicked."""
+        return ClickLog(self.database)
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """Leaf categories under top categories."""
+        part = self.settings.catalogue
+        return load_taxonomy(self._near(part.taxonomy), self._near(part.category_map))
+
+    @cached_property
+    def photos(self) -> PhotoStore:
+        """Stored copies of catalogue photos, by content hash."""
+        return PhotoStore(self.folder / "images")
+
+    @cached_property
+    def query_photos(self) -> PhotoStore:
+        """Stored copies of what users searched with, kept for `search.photo_days`."""
+        return PhotoStore(self.folder / "query-photos")
+
+    @cached_property
+    def intake(self) -> ImageIntake:
+        """The only door through which picture bytes come in."""
+        return ImageIntake(self.settings.intake)
+
+    @cached_property
+    def base_embedder(self) -> Embedder:
+        """The general feature of the model that ships: it carries the category vote whichever model is active."""
+        return self.embedder(read_model(shipped_model()).version)
+
+    def embedder(self, version: str) -> Embedder:
+        """Return the model of a version; opened once.
+
+        Raises:
+            NotFoundError: there is no such version; names those that there are.
+        """
+        if version not in self._embedders:
+            part = self.settings.model
+            self._embedders[version] = Embedder(self.model_folder(version), threads=part.threads, batch=part.batch)
+        return self._embedders[version]
+
+    @property
+    def index_root(self) -> Path:
+        """Folder of the index versions."""
+        return self.folder / "index"
+
+    @property
+    def models_root(self) -> Path:
+        """Folder of the model versions the shop brought or trained."""
+        return self.folder / "models"
+
+    def cache(self, embedder: Embedder) -> FeatureCache:
+        """Return the features computed so far with a model."""
+        return FeatureCache(self.folder / "features", embedder.version, embedder.dim)
+
+    def close(self) -> None:
+        """End the decoding processes and the database's connections, as far as they were started."""
+        if "intake" in self.__dict__:
+            self.intake.close()
+        if "database" in self.__dict__:
+            self.database.dispose()
+
+    def model_folder(self, version: str) -> Path:
+        """Return the folder of a model version, the shop's own or the one that ships."""
+        folders = {folder.name: folder for folder in (shipped_model(), *self.models_root.glob("*/"))}
+        if version not in folders:
+            known = ", ".join(sorted(folders))
+            raise NotFoundError(f"no model version {version!r}; there are {known} (`sameitem models list`)")
+        return folders[version]
+
+    def _near(self, name: str) -> Path | None:
+        return self.folder / name if name else None
+
+
+def is_shop(folder: Path) -> bool:
+    """Return whether a folder was made by `sameitem init`."""
+    return (folder / FILE_NAME).is_file()

@@ -1,0 +1,1 @@
+"""What runs around the two pipelines: jobs, the demo shop, measuring a shop."""
