@@ -565,8 +565,8 @@ def test_filters_become_one_expression_with_quoted_texts(page: Page, shop: Shop)
     expect(page.get_by_role("button", name="Filters (5)")).to_be_visible()
     settle(page)
     assert shop.asked[-1]["filter"] == (
-        'price >= 5 AND price <= 49.9 AND in_stock = true AND brand IN ("No\\"rth", "Söder \\\\ Co") '
-        'AND (colour = "red" OR rating >= 4)'
+        '(colour = "red" OR rating >= 4) AND price >= 5 AND price <= 49.9 AND in_stock = true '
+        'AND brand IN ("No\\"rth", "Söder \\\\ Co")'
     )
 
 
@@ -718,6 +718,13 @@ def test_the_server_says_what_a_good_match_is(page: Page, shop: Shop) -> None:
     answer["head"]["good_match"] = 0.35
     shop.script = lambda asked: answer
     choose(page, shop)
+    expect(notice(page)).to_have_count(0)
+
+
+def test_more_like_this_is_never_called_no_good_match(page: Page, shop: Shop) -> None:
+    shop.script = lambda asked: answer_with([result(1, visual_score=0.4, same_item=None)])
+    page.goto(f"{shop.address}/?product=P3&image=main")
+    expect(cards(page)).to_have_count(1)
     expect(notice(page)).to_have_count(0)
 
 

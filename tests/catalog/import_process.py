@@ -21,7 +21,8 @@ def main(folder: Path, url: str) -> ImportReport:
     engine = open_database(url)
     table = JobTable(engine)
     reports: list[ImportReport] = []
-    with ImageIntake(IntakeSettings(workers=1)) as intake:
+    patient = IntakeSettings(workers=1, deadline_s=60)  # a busy machine must not decide what is taken
+    with ImageIntake(patient) as intake:
 
         def work(job: Job, _progress: Progress) -> Mapping[str, Any]:
             report = import_catalogue(

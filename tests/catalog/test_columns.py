@@ -1,9 +1,10 @@
 """Columns of shop files."""
 
+import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.catalog.columns import (
@@ -185,9 +186,44 @@ def test_one_variant_in_stock_is_enough() -> None:
     assert overlay(Product(ProductId("1")), rows).in_stock is True
 
 
+def test_a_location_without_scheme_is_fetched_over_https() -> None:
+    assert read(id="1", image="//cdn.example/x/a.jpg").images == (ImageRef("x/a.jpg", "https://cdn.example/x/a.jpg"),)
+
+
+@settings(deadline=None)
 @given(cells=st.lists(JSON, min_size=len(NAMES), max_size=len(NAMES)), line=st.integers(1, 99))
 def test_no_cell_of_any_type_breaks_a_row(cells: list[object], line: int) -> None:
     entry = read_record(plan_columns(NAMES, {}), cells, line)
     assert entry.line == line
     if isinstance(entry, Row):
         overlay(STORED, [entry])
+
+
+def test_a_value_nested_beyond_reason_is_a_bad_row() -> None:
+    nested: object = "a.jpg"
+    for _ in range(100_000):
+        nested = [nested]
+    entry = read_record(plan_columns(["id", "images"], {}), ["1", nested], 5)
+    assert isinstance(entry, BadRow)
+    assert "nested" in entry.detail
+    while isinstance(nested, list):  # taken apart by hand: freeing it at once would recurse as deep
+        nested = nested.pop()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "a" + " " * 200_000 + "b",
+        "," * 200_000,
+        "a, " * 60_000,
+        "[" * 200_000,
+        "(" * 200_000,
+        "1" * 200_000,
+        "1 " * 90_000,
+    ],
+)
+def test_a_long_cell_takes_no_long_time(cell: str) -> None:
+    begin = time.process_time()
+    for column in ("id", "image", "price", "attributes", "box", "labels", "rating", "url"):
+        read_record(plan_columns(["id", column, cell], {}), ["1", cell, cell], 1)
+    assert time.process_time() - begin < 2

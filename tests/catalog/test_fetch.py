@@ -1,5 +1,6 @@
 """Downloads, against a local server that behaves and misbehaves."""
 
+import contextlib
 import gzip
 import ipaddress
 import socket
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameitem.catalog.fetch import PER_HOST, Fetcher, check_url, is_public
+from sameitem.catalog.fetch import GIVE_UP, PER_HOST, Fetcher, check_url, is_public
 from sameitem.core.errors import AccessError, InputError, NotFoundError, TooLargeError, UnavailableError
 from sameitem.core.settings import ImportSettings
 
@@ -262,6 +263,23 @@ def test_one_host_is_asked_by_few_at_once(server: Server) -> None:
     with fetcher() as web, ThreadPoolExecutor(12) as pool:
         assert set(pool.map(web.fetch, [server.url("/crowd")] * 12)) == {PICTURE}
     assert server.most_together == PER_HOST
+
+
+def test_a_host_that_keeps_failing_is_given_up_and_one_success_forgives(server: Server) -> None:
+    with fetcher() as web:
+        for path in ["/status?500"] * (GIVE_UP - 1) + ["/picture"] + ["/status?500"] * GIVE_UP:
+            with contextlib.suppress(UnavailableError):
+                web.fetch(server.url(path))
+        asked = server.asked.total()
+        with pytest.raises(UnavailableError, match="not asked again"):
+            web.fetch(server.url("/picture"))
+    assert server.asked.total() == asked
+    assert server.asked["/status"] == 3 * (2 * GIVE_UP - 1)
+
+
+def test_a_path_in_any_script_is_fetched(server: Server) -> None:
+    with fetcher() as web:
+        assert web.fetch(server.url("/picture?图片 1.jpg")) == PICTURE
 
 
 def test_a_host_that_does_not_exist_is_not_found() -> None:

@@ -65,7 +65,7 @@ class CountingIntake(ImageIntake):
 
 @pytest.fixture(scope="module")
 def shared_intake() -> Iterator[CountingIntake]:
-    with CountingIntake(IntakeSettings(workers=1)) as intake:
+    with CountingIntake(IntakeSettings(workers=1, deadline_s=60)) as intake:
         yield intake
 
 
@@ -318,6 +318,14 @@ def test_absolute_paths_may_lie_where_the_caller_allows(small_shop: Shop) -> Non
     assert small_shop.load(feed, local_root=small_shop.folder).added == 1
 
 
+def test_a_bucket_that_was_copied_beside_the_file_is_read_there(small_shop: Shop) -> None:
+    put_pictures(small_shop.folder, "shop/chairs/a.png")
+    rows = ["gs://bucket/chairs/a.png,,set,p1,homegoods-v2", "oss://bucket/chairs/none.png,,set,p2,homegoods-v2"]
+    feed = put_feed(small_shop.folder / "shop", *rows)
+    report = small_shop.load(feed, local_root=feed.parent)
+    assert (report.added, report.reasons) == (1, {"image location": 1})
+
+
 def test_images_are_fetched_from_the_web_once(small_shop: Shop) -> None:
     put_pictures(small_shop.folder / "www", "a.png", "b.png")
 
@@ -477,7 +485,7 @@ def test_an_import_killed_again_and_again_ends_like_an_undisturbed_one(tmp_path:
         assert all(PhotoStore(tmp_path / "images").has(ContentHash(image.content_hash)) for image, _ in found)
     found, job, aside = contents(database_url)
     assert kills == KILLS
+    assert aside == calm_aside
     assert found == expected
     assert job.result == {**calm_job.result, "error_file": job.result["error_file"]}
-    assert aside == calm_aside
     assert (tmp_path / f"errors-{job.id}.csv").is_file()

@@ -378,7 +378,7 @@ def test_products_that_a_full_feed_does_not_name_are_absent(engine: Engine) -> N
         catalogue.mark_seen(connection, "job", [ProductId("b")])
     assert list(catalogue.absent_products("job")) == ["a", "c", "é"]
     with write(engine) as connection:
-        assert catalogue.delete_products(connection, catalogue.absent_products("job", connection=connection)) == 3
+        assert catalogue.delete_products(connection, catalogue.absent_products("job")) == 3
         catalogue.end_feed(connection, "job")
     assert catalogue.counts().products == 3
 

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import unit_rows
@@ -32,6 +32,7 @@ def draw_reference(seed: int, images: int, dim: int = 12) -> ReferenceSet:
     )
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 999),
     images=st.integers(1, 120),
@@ -132,6 +133,7 @@ def test_a_question_that_makes_no_sense_is_refused(features: np.ndarray, k: int,
 Images = st.lists(st.tuples(st.integers(0, 2**62), st.integers(-1, 4)), max_size=60, unique_by=lambda image: image[0])
 
 
+@settings(deadline=None)
 @given(images=Images, per_leaf=st.integers(1, 12), shuffle=st.randoms(use_true_random=False))
 def test_each_leaf_gives_up_to_its_share_whatever_the_order(
     images: list[tuple[int, int]],

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.category.vote import NO_TOP, ranking, vote
@@ -12,6 +12,7 @@ Neighbours = st.lists(st.tuples(st.floats(0, 4), st.integers(0, 5)), max_size=30
 TOPS = np.array([0, 0, 1, 2, 2, NO_TOP])
 
 
+@settings(deadline=None)
 @given(neighbours=Neighbours, sharpness=st.floats(0, 50))
 def test_the_vote_is_the_formula(neighbours: list[tuple[float, int]], sharpness: float) -> None:
     result = vote(
@@ -31,6 +32,7 @@ def test_the_vote_is_the_formula(neighbours: list[tuple[float, int]], sharpness:
     assert result.neighbours == len(neighbours)
 
 
+@settings(deadline=None)
 @given(neighbours=Neighbours.filter(bool), sharpness=st.floats(1e3, 1e9))
 def test_a_huge_sharpness_lets_the_nearest_decide(neighbours: list[tuple[float, int]], sharpness: float) -> None:
     distances = np.array([distance for distance, _ in neighbours])

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.core.bits import binarize, hamming, random_rotation
 from sameitem.core.errors import ShapeError
 
 
+@settings(deadline=None)
 @given(dim=st.integers(1, 40), words=st.integers(1, 8), seed=st.integers(0, 99))
 def test_the_shorter_side_of_a_rotation_is_orthonormal(dim: int, words: int, seed: int) -> None:
     rotation = random_rotation(dim, 8 * words, seed=seed).astype(np.float64)
@@ -19,6 +20,7 @@ def test_a_seed_draws_one_rotation_and_another_seed_another() -> None:
     assert not np.array_equal(random_rotation(20, 64, seed=3), random_rotation(20, 64, seed=4))
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 9), dim=st.integers(1, 20), words=st.integers(1, 4), seed=st.integers(0, 99))
 def test_a_bit_says_whether_the_rotated_feature_is_positive(rows: int, dim: int, words: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -32,6 +34,7 @@ def test_a_bit_says_whether_the_rotated_feature_is_positive(rows: int, dim: int,
             assert bool(codes[row, bit // 8] >> (7 - bit % 8) & 1) == (value > 0)
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 30), words=st.integers(1, 64), seed=st.integers(0, 99))
 def test_hamming_counts_differing_bits(rows: int, words: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -2,8 +2,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -95,6 +97,21 @@ def test_a_writer_waits_for_the_one_before(engine: Engine) -> None:
         assert connection.scalars(select(changes.c.product_id).order_by(changes.c.seq)).all() == ["first", "second"]
 
 
+def test_forty_threads_of_a_server_write_at_once(engine: Engine) -> None:
+    together = threading.Barrier(40)
+
+    def write_with_the_others(number: int) -> int:
+        with read(engine) as connection:  # each holds a connection while all the others do
+            connection.scalar(select(func.count()).select_from(changes))
+            together.wait(30)
+        add_change(engine, str(number))
+        return number
+
+    with ThreadPoolExecutor(40) as threads:
+        assert list(threads.map(write_with_the_others, range(40))) == list(range(40))
+    assert count_changes(engine) == 40
+
+
 def test_a_writer_that_waits_too_long_is_told_that_trying_again_may_help(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +141,13 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path)
     other = sqlite3.connect(path)
     assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("products",)]
     other.close()
+
+
+def test_a_postgresql_database_that_cannot_hold_every_text_is_refused(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    with pytest.raises(ConflictError, match="is in LATIN1"):
+        open_database(postgres.replace("/postgres?", "/latin?"))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -168,12 +192,13 @@ def test_what_cannot_be_stored_is_replaced(engine: Engine, text_in: str) -> None
 OPEN = "import sys; from sameitem.core.database import open_database; open_database(sys.argv[1]).dispose()"
 WRITE = """
 import sys
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sameitem.catalog.tables import changes
 from sameitem.core.database import open_database, write
 engine = open_database(sys.argv[1])
 for number in range(int(sys.argv[2])):
     with write(engine) as connection:
+        connection.scalar(select(func.max(changes.c.seq)))  # a reader that turns writer is what SQLite may refuse
         connection.execute(insert(changes), {"product_id": str(number), "kind": "add"})
 engine.dispose()
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, CREATED, Drawn, draw, histograms, unit_rows, write
@@ -140,6 +140,7 @@ def test_only_a_built_index_can_be_sealed(tmp_path: Path) -> None:
         seal(tmp_path / "index", certificate=CERTIFICATE)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.integers(0, 5), max_size=6), width=st.integers(1, 5))
 def test_an_array_written_in_blocks_is_what_numpy_would_save(
     tmp_path_factory: pytest.TempPathFactory, rows: list[int], width: int

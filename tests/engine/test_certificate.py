@@ -21,7 +21,7 @@ def plain_recall(index: Index, features: NDArray[np.float32], query: int, *, k: 
     return sum(distances[hit.entry_row] <= limit for hit in hits) / k
 
 
-@pytest.mark.parametrize("entries", [300, 600])
+@pytest.mark.parametrize("entries", [60, 300])
 def test_the_certified_recall_is_what_a_linear_scan_with_float_features_measures(entries: int) -> None:
     drawn = draw(1, entries=entries, dim=24)
     index = in_memory(drawn)
@@ -45,17 +45,17 @@ def test_more_recall_costs_more_candidates_and_half_of_them_would_not_do() -> No
 
 
 def test_a_gallery_whose_stored_rows_are_not_the_features_is_refused() -> None:
-    drawn = draw(4, entries=300)
-    index = replace(in_memory(drawn), rows=unit_rows(np.random.default_rng(9), 300, 16).astype(np.float16))
+    drawn = draw(4, entries=100)
+    index = replace(in_memory(drawn), rows=unit_rows(np.random.default_rng(9), 100, 16).astype(np.float16))
     with pytest.raises(RefusedError, match="every image ranked"):
         certify(index, lambda rows: drawn.features[rows], asked=0.999, k=60)
 
 
 def test_codes_that_say_nothing_are_made_up_for_by_ranking_everything() -> None:
-    drawn = draw(5, entries=700)
-    index = replace(in_memory(drawn), codes=np.random.default_rng(1).integers(0, 256, (700, 8), dtype=np.uint8))
+    drawn = draw(5, entries=300)
+    index = replace(in_memory(drawn), codes=np.random.default_rng(1).integers(0, 256, (300, 8), dtype=np.uint8))
     certificate = certify(index, lambda rows: drawn.features[rows], asked=0.999, k=10)
-    assert certificate.candidates == 700
+    assert certificate.candidates == 300
     assert certificate.recall == certificate.float16_recall
 
 
@@ -70,13 +70,13 @@ def test_rounding_to_float16_shows_in_the_certificate_where_neighbours_are_nearl
 
 
 def test_pictures_exactly_alike_may_stand_for_each_other() -> None:
-    drawn = draw(7, entries=400)
-    drawn.features[:] = np.repeat(unit_rows(np.random.default_rng(8), 2, 16), 200, axis=0)
+    drawn = draw(7, entries=200)
+    drawn.features[:] = np.repeat(unit_rows(np.random.default_rng(8), 2, 16), 100, axis=0)
     certificate = certify(in_memory(drawn), lambda rows: drawn.features[rows], asked=1.0, k=60)
     assert certificate.recall == 1.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(entries=st.integers(1, 12), extra=st.integers(0, 10), real=st.integers(0, 3), seed=st.integers(0, 99))
 def test_a_gallery_smaller_than_k_is_certified_at_what_it_has(entries: int, extra: int, real: int, seed: int) -> None:
     drawn = draw(seed, entries=entries, extra_members=extra)

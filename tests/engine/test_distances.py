@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import histograms, unit_rows
@@ -10,6 +10,7 @@ from sameitem.core.errors import ShapeError
 from sameitem.engine.distances import colour_distances, squared_distances
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 200), dim=st.integers(1, 130), seed=st.integers(0, 999), picks=st.data())
 def test_the_distance_of_a_row_does_not_depend_on_the_rows_around_it(
     rows: int, dim: int, seed: int, picks: st.DataObject
@@ -22,6 +23,7 @@ def test_the_distance_of_a_row_does_not_depend_on_the_rows_around_it(
     assert squared_distances(gallery[chosen], query).tobytes() == together[chosen].tobytes()
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 70), dim=st.integers(1, 70), seed=st.integers(0, 999))
 def test_squared_distances_equal_a_plain_sum(rows: int, dim: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -31,6 +33,7 @@ def test_squared_distances_equal_a_plain_sum(rows: int, dim: int, seed: int) -> 
     assert squared_distances(gallery, query).tolist() == pytest.approx(expected, rel=1e-13)
 
 
+@settings(deadline=None)
 @given(rows=st.integers(0, 70), seed=st.integers(0, 999))
 def test_colour_distance_is_what_two_histograms_do_not_share(rows: int, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, build, draw, histograms, in_memory, plain_search, unit_rows, write
@@ -22,6 +22,7 @@ Cases = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     case=Cases,
     k=st.integers(1, 45),
@@ -52,6 +53,7 @@ def test_exact_search_equals_loops_over_everything(
     assert found == index.search(query, candidates=case["entries"], **how)
 
 
+@settings(deadline=None)
 @given(case=Cases, k=st.integers(1, 20), candidates=st.integers(1, 10), masked=st.booleans())
 def test_a_grouped_search_is_never_short_however_few_candidates_it_starts_with(
     case: dict[str, int], k: int, candidates: int, masked: bool

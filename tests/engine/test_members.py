@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -13,6 +13,7 @@ def ids(*values: int) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 999), entries=st.integers(1, 20), extra=st.integers(0, 30))
 def test_an_entry_is_searchable_while_one_member_is_allowed(seed: int, entries: int, extra: int) -> None:
     members = draw(seed, entries=entries, extra_members=extra, products=5).members

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, CREATED, Drawn, draw, plain_search, write
@@ -36,6 +36,7 @@ def release(root: Path, drawn: Drawn, *, second: int) -> str:
     return publish(root, folder)
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2999, 1, 1)),
     st.timedeltas(min_value=timedelta(microseconds=31), max_value=timedelta(days=9999)),

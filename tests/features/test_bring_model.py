@@ -114,9 +114,12 @@ def test_operators_of_others_are_refused(tmp_path: Path) -> None:
         bring(tmp_path, graph_of([image], node, domains=("", "their.own")))
 
 
-def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
+def test_weights_in_another_file_are_refused_even_where_the_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = onnx.load_from_string(embedding_graph())
     onnx.save_model(model, tmp_path / "outside.onnx", save_as_external_data=True, location="weights.bin")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="weights in other files"):
         bring(tmp_path, (tmp_path / "outside.onnx").read_bytes())
 

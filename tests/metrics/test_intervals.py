@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.core.errors import InputError
 from sameitem.metrics.intervals import bootstrap_interval
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=50), seed=st.integers(0, 99))
 def test_the_mean_lies_in_its_interval_and_the_interval_in_the_values(values: list[float], seed: int) -> None:
     interval = bootstrap_interval(np.array(values), np.random.default_rng(seed), resamples=200)

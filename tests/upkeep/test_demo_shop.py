@@ -38,19 +38,24 @@ def drawn(leaf: int, seed: int) -> Sprite:
     return canvas.cut_out()
 
 
+def thumbnail(path: Path) -> NDArray[np.float64]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize((16, 16)), dtype=np.float64)
+
+
 def top_of(category: str) -> str:
     return category.split(" > ")[0]
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> DemoShop:
-    return draw_shop(tmp_path_factory.mktemp("shop"), seed=3, products=40, queries=8, workers=1)
+    return draw_shop(tmp_path_factory.mktemp("shop"), seed=3, products=20, queries=4, workers=1)
 
 
 def test_the_shop_says_what_lies_in_its_folder(shop: DemoShop) -> None:
     assert len(list((shop.folder / "images").iterdir())) == shop.images == len(read(shop.catalogue))
-    assert len(list((shop.folder / "queries").iterdir())) == shop.query_photos == len(read(shop.queries)) == 8
-    assert len({row["product_id"] for row in read(shop.catalogue)}) == shop.products == 40
+    assert len(list((shop.folder / "queries").iterdir())) == shop.query_photos == len(read(shop.queries)) == 4
+    assert len({row["product_id"] for row in read(shop.catalogue)}) == shop.products == 20
 
 
 def test_every_product_has_two_to_four_pictures_and_one_main_picture(shop: DemoShop) -> None:
@@ -99,17 +104,22 @@ def test_the_box_of_a_query_lies_in_its_photo(shop: DemoShop) -> None:
             assert 0 <= top < bottom <= image.height
 
 
-def test_planted_pictures_nearly_repeat_another_product_and_nobody_asks_for_either(shop: DemoShop) -> None:
-    planted = read(shop.planted)
-    asked = {row["product_id"] for row in read(shop.queries)}
-    assert len({row["product_id"] for row in planted}) == shop.planted_products == 2
+def test_planted_pictures_name_two_products_for_which_nobody_asks(shop: DemoShop) -> None:
+    planted, asked = read(shop.planted), {row["product_id"] for row in read(shop.queries)}
+    assert len({row["product_id"] for row in planted}) == shop.planted_products == 1
     for row in planted:
-        assert not asked & {row["product_id"], row["duplicate_of_product_id"]}
         assert row["product_id"] != row["duplicate_of_product_id"]
-        pair = [shop.folder / row["image"], shop.folder / row["duplicate_of_image"]]
-        first, second = (np.asarray(Image.open(path).convert("L").resize((12, 12)), dtype=float) for path in pair)
-        assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.85
-        assert pair[0].read_bytes() != pair[1].read_bytes()
+        assert not asked & {row["product_id"], row["duplicate_of_product_id"]}
+
+
+def test_a_planted_picture_looks_most_like_the_product_it_repeats_and_has_other_bytes(shop: DemoShop) -> None:
+    planted = {row["image"]: row for row in read(shop.planted)}
+    others = [row for row in read(shop.catalogue) if row["image"] not in planted]
+    gallery = np.stack([thumbnail(shop.folder / row["image"]) for row in others])
+    for name, row in planted.items():
+        nearest = np.abs(gallery - thumbnail(shop.folder / name)).mean(axis=(1, 2)).argmin()
+        assert others[nearest]["product_id"] == row["duplicate_of_product_id"]
+        assert (shop.folder / name).read_bytes() != (shop.folder / row["duplicate_of_image"]).read_bytes()
 
 
 @pytest.mark.slow
@@ -121,7 +131,7 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
 
 def test_another_seed_draws_another_shop_and_the_same_seed_replaces_it_by_the_same(tmp_path: Path) -> None:
     def draw(seed: int) -> dict[str, bytes]:
-        draw_shop(tmp_path, seed=seed, products=14, queries=1, workers=1)
+        draw_shop(tmp_path, seed=seed, products=14, queries=0, workers=1)
         return every_byte(tmp_path)
 
     first, second = draw(1), draw(2)
@@ -148,7 +158,7 @@ def test_a_count_out_of_range_is_refused_by_name(
     assert not (tmp_path / "none").exists()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(leaf=integers(0, len(LEAVES) - 1), seed=integers(0, 10**6))
 def test_every_leaf_draws_a_thing_of_some_size_whose_colours_stay_below_its_alpha(leaf: int, seed: int) -> None:
     rgba = drawn(leaf, seed).rgba
@@ -157,11 +167,11 @@ def test_every_leaf_draws_a_thing_of_some_size_whose_colours_stay_below_its_alph
     assert (rgba[:, :, :3].astype(int) <= rgba[:, :, 3:].astype(int) + 1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(trouble=sampled_from(SLICES), leaf=integers(0, len(LEAVES) - 1), seed=integers(0, 10**6))
 def test_the_box_of_a_snapshot_holds_the_subject_tightly(trouble: str, leaf: int, seed: int) -> None:
     sprite = drawn(leaf, seed)
-    taken = snapshot(sprite, np.random.default_rng(seed), trouble=trouble, clutter=[drawn(0, 1), drawn(40, 2)])
+    taken = snapshot(sprite, np.random.default_rng(seed), trouble=trouble, other_thing=lambda rng: drawn(40, 2))
     rows, columns = np.nonzero(taken.mask > 64)
     assert taken.pixels.shape[:2] == taken.mask.shape
     assert (taken.box.left, taken.box.top) == (columns.min(), rows.min())
@@ -169,7 +179,7 @@ def test_the_box_of_a_snapshot_holds_the_subject_tightly(trouble: str, leaf: int
     assert (taken.mask > 64).sum() > 0.01 * taken.mask.size
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(leaf=integers(0, len(LEAVES) - 1), seed=integers(0, 10**6))
 def test_a_sellers_photo_has_a_clean_border(leaf: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathField
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ValidationError
@@ -154,7 +155,7 @@ def _add_search(app: FastAPI, shop: Shop, searcher: Searcher, measures: Measures
 
     @app.get("/v1/images/{image_id}", responses=_bytes("image/jpeg"))
     def image(
-        image_id: Annotated[int, "of the catalogue"], side: Annotated[int, Query(ge=32, le=1024)] = 1024
+        image_id: Annotated[int, PathField(ge=1, le=2**63 - 1)], side: Annotated[int, Query(ge=32, le=1024)] = 1024
     ) -> Response:
         """Return an image of the catalogue as JPEG, its longest side at most `side` pixels."""
         listing = shop.catalogue.listings([ImageId(image_id)])

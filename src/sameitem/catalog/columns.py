@@ -20,6 +20,7 @@ MAX_ATTRIBUTES = 200
 MAX_ATTRIBUTE_TEXT = 1_000  # characters of an attribute's value
 MAX_IMAGES = 1_000  # of one row
 _LIMITS = {"title": 2_000, "category": 500, "brand": 200}
+_MAX_NAME = 200  # characters of a column's name that are looked at
 _MAX_CUSTOM_CONTENT = 4_096
 
 _PRODUCT_FIELDS = frozenset(part.name for part in fields(Product)) - {"product_id", "attributes"}
@@ -83,9 +84,15 @@ class Plan:
     pairs: tuple[tuple[int, int], ...]  # columns holding an attribute's name and its value
     said: frozenset[str]  # what every record of the file speaks about, see Row.given
 
+    @property
+    def has_images(self) -> bool:
+        """Whether a record has a place for an image."""
+        return "image" in self.fields or "images" in self.fields
+
     def describe(self) -> str:
         """Return one line for people: which column became what."""
         taken = [f"{name} = {', '.join(self.names[i] for i in columns)}" for name, columns in self.fields.items()]
+        taken += [] if self.has_images else ["no images"]
         free = f"; attributes: {', '.join(name for _, name in self.attributes)}" if self.attributes else ""
         return "; ".join(taken) + free
 
@@ -148,32 +155,10 @@ def read_record(plan: Plan, cells: Sequence[object], line: int) -> Row | DeleteR
         cells: one value per column: text from CSV, any JSON value elsewhere; None and "" mean that it says nothing.
         line: line of the file where the record starts.
     """
-    record = _Record(plan, cells)
-    raw_id = record.first("product_id")
-    product_id = _text(raw_id) if isinstance(raw_id, str | int | float) and not isinstance(raw_id, bool) else ""
-    problem = _id_problem(product_id)
-    if problem:
-        return BadRow(line, "no_product_id", problem)
-    operation = _text(record.first("operation")).casefold()
-    locations = [place for name in ("image", "images") for cell in record.cells_of(name) for place in _locations(cell)]
-    name = clean(_text(record.first("image_name")), MAX_ID)
-    if operation in ("delete", "remove"):
-        names = [name] if name else [image_name(place) for place, _ in locations]
-        if len(names) > 1:
-            return BadRow(line, "operation", f"{operation}: one image a row, got {len(names)}", product_id)
-        return DeleteRow(line, ProductId(product_id), names[0] if names else "")
-    if operation not in ("", "add", "update", "upsert", "insert"):
-        return BadRow(line, "operation", f"operation {operation!r}; accepted are ADD and DELETE", product_id)
-    product, given = _product(ProductId(product_id), record)
-    images = _images(record, locations, name)
-    return Row(
-        line=line,
-        product=product,
-        images=tuple(images),
-        given=given,
-        image_expected="image" in plan.fields or "images" in plan.fields,
-        warnings=tuple(record.warnings),
-    )
+    try:
+        return _read(_Record(plan, cells), line)
+    except RecursionError:
+        return BadRow(line, "unreadable", "a value is nested too deeply; lists and objects in cells are flat")
 
 
 def overlay(stored: Product, rows: Sequence[Row]) -> Product:
@@ -216,7 +201,7 @@ def image_name(location: str) -> str:
 
 def attribute_name(header: str) -> str:
     """Return a column's name as filter expressions write it: lower case, words joined by "_", letters and digits."""
-    text = unicodedata.normalize("NFKC", header).strip().removeprefix("g:")
+    text = unicodedata.normalize("NFKC", header[:_MAX_NAME]).strip().removeprefix("g:")
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).casefold()
     return re.sub(r"\W+", "_", text).strip("_")[:64]
 
@@ -243,6 +228,34 @@ class _Record:
 
     def drop(self, name: str, value: object) -> None:
         self.warnings.append((name, clean(str(value)[:80], 80)))
+
+
+def _read(record: _Record, line: int) -> Row | DeleteRow | BadRow:
+    raw_id = record.first("product_id")
+    product_id = _text(raw_id) if isinstance(raw_id, str | int | float) and not isinstance(raw_id, bool) else ""
+    problem = _id_problem(product_id)
+    if problem:
+        return BadRow(line, "no_product_id", problem)
+    operation = _text(record.first("operation")).casefold()
+    locations = [place for name in ("image", "images") for cell in record.cells_of(name) for place in _locations(cell)]
+    name = clean(_text(record.first("image_name")), MAX_ID)
+    if operation in ("delete", "remove"):
+        names = [name] if name else [image_name(place) for place, _ in locations]
+        if len(names) > 1:
+            return BadRow(line, "operation", f"{operation}: one image a row, got {len(names)}", product_id)
+        return DeleteRow(line, ProductId(product_id), names[0] if names else "")
+    if operation not in ("", "add", "update", "upsert", "insert"):
+        return BadRow(line, "operation", f"operation {operation!r}; accepted are ADD and DELETE", product_id)
+    product, given = _product(ProductId(product_id), record)
+    images = _images(record, locations, name)
+    return Row(
+        line=line,
+        product=product,
+        images=tuple(images),
+        given=given,
+        image_expected=record.plan.has_images,
+        warnings=tuple(record.warnings),
+    )
 
 
 def _product(product_id: ProductId, record: _Record) -> tuple[Product, frozenset[str]]:
@@ -389,9 +402,14 @@ def _locations(cell: object) -> Iterator[tuple[str, Mapping[str, object]]]:
         if isinstance(item, Mapping):
             place = next((item[key] for key in ("url", "src", "path", "image", "link") if item.get(key)), None)
             if isinstance(place, str):
-                yield place.strip(), item
+                yield _with_scheme(place.strip()), item
         else:
-            yield from ((place, {}) for place in values.split_locations(item))
+            yield from ((_with_scheme(place), {}) for place in values.split_locations(item))
+
+
+def _with_scheme(location: str) -> str:
+    """Return "//cdn.example/a.jpg", as shops' pages write it, as a URL."""
+    return "https:" + location if re.match(r"//[^/]+\.[^/]+/", location) else location
 
 
 def _images(record: _Record, locations: Sequence[tuple[str, Mapping[str, object]]], name: str) -> list[ImageRef]:
@@ -495,6 +513,7 @@ def _compact(name: str) -> str:
 
 def _column(name: str) -> str:
     """Return a column's name as it is compared; "价格(元)" is "价格" where only that is known."""
+    name = name[:_MAX_NAME]
     whole, bare = _compact(name), _compact(re.sub(r"[(（\[].*?[)）\]]", "", name))
     return bare if bare and not _is_known(whole) and _is_known(bare) else whole
 

@@ -1,10 +1,10 @@
 """Near-duplicates: listings whose pictures are nearly the same are folded behind the best one.
 
 Every picture is compared with the representatives found before it, best picture first. Those with a near perceptual
-hash are candidates; of these, those with a near feature; of these, nearest first, the first that is practically identical
-or shows the same picture when one is laid on the other (`same_picture`). A picture without such a representative becomes
-one. So every member is close to its representative, there are no chains, and the answer does not depend on the order of
-the input. Comparing hashes grows with pictures times representatives, at a few nanoseconds a pair.
+hash are candidates; of these, those with a near feature; of these, nearest first, the first that is practically
+identical or shows the same picture when one is laid on the other (`same_picture`). A picture without such a
+representative becomes one. So every member is close to its representative, there are no chains, and the answer does not
+depend on the order of the input. Comparing hashes grows with pictures times representatives: nanoseconds a pair.
 """
 
 from collections.abc import Callable, Sequence

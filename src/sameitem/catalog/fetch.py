@@ -1,7 +1,8 @@
 """Images from the web, fetched so that neither a slow nor a hostile server does harm.
 
 An address is checked where the connection is made, not where its name is looked up, so a name cannot point elsewhere
-in between. One clock bounds a download from the first look-up to the last byte, retries and waits included.
+in between. One clock bounds a download from the first look-up to the last byte, retries and pauses included; waiting
+for a turn at a busy host does not count. A host that keeps failing is given up, so that it cannot hold up an import.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +26,11 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from sameitem.core.errors import AccessError, InputError, NotFoundError, SameItemError, TooLargeError, UnavailableError
 from sameitem.core.settings import ImportSettings
 
-PER_HOST = 4  # connections to one host at once
+PER_HOST = 4  # downloads from one host at once
+GIVE_UP = 20  # failures of a host in a row after which it is not asked any more
 MAX_REDIRECTS = 5
 MAX_URL = 4096
+_TURNS = 256  # hosts share this many queues, so that a list of a million hosts costs no memory
 _CHUNK = 64 << 10
 _HEADERS = {"User-Agent": "sameitem", "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -49,6 +53,8 @@ class Fetcher:
         self._clock = clock
         self._sleep = sleep
         self._pool = _guarded_pool(settings.allow_private_addresses)
+        self._turns = tuple(threading.BoundedSemaphore(PER_HOST) for _ in range(_TURNS))
+        self._failures: Counter[str] = Counter()  # in a row, by host
 
     def fetch(self, url: str) -> bytes:
         """Return the file behind a URL.
@@ -60,16 +66,17 @@ class Fetcher:
             TooLargeError: more bytes than accepted.
             UnavailableError: no complete answer in time; trying again may help.
         """
-        ends = self._clock() + self._settings.fetch_timeout_s
-        for attempt in range(self._settings.fetch_retries + 1):
+        host = urlsplit(check_url(url)).hostname or ""
+        with self._turns[hash(host) % _TURNS]:  # the clock starts when it is this download's turn
+            if self._failures[host] >= GIVE_UP:
+                raise UnavailableError(f"the host failed {GIVE_UP} times in a row and is not asked again")
             try:
-                return self._follow(url, ends)
-            except _TryAgainError as error:
-                pause = error.after_s if error.after_s is not None else 0.5 * 2**attempt * random.uniform(0.5, 1.5)
-                if attempt == self._settings.fetch_retries or self._clock() + pause >= ends:
-                    raise UnavailableError(f"{error}; tried {attempt + 1} times") from error
-                self._sleep(pause)
-        raise AssertionError("unreachable")
+                data = self._persist(url)
+            except UnavailableError:
+                self._failures[host] += 1
+                raise
+            self._failures.pop(host, None)
+            return data
 
     def close(self) -> None:
         """Close idle connections."""
@@ -82,6 +89,18 @@ class Fetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _persist(self, url: str) -> bytes:
+        ends = self._clock() + self._settings.fetch_timeout_s
+        for attempt in range(self._settings.fetch_retries + 1):
+            try:
+                return self._follow(url, ends)
+            except _TryAgainError as error:
+                pause = error.after_s if error.after_s is not None else 0.5 * 2**attempt * random.uniform(0.5, 1.5)
+                if attempt == self._settings.fetch_retries or self._clock() + pause >= ends:
+                    raise UnavailableError(f"{error}; tried {attempt + 1} times") from error
+                self._sleep(pause)
+        raise AssertionError("unreachable")
 
     def _follow(self, url: str, ends: float) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):

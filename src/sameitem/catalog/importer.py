@@ -5,40 +5,29 @@ cursor. So whatever was acknowledged is there, and a job that was killed goes on
 """
 
 import csv
-import hashlib
 import itertools
 import logging
 import os
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, select
 
 from sameitem.catalog.columns import BadRow, DeleteRow, ImageRef, Row, overlay
 from sameitem.catalog.fetch import Fetcher
-from sameitem.catalog.quality import measure, perceptual_hash
+from sameitem.catalog.image_loader import ImageLoader
 from sameitem.catalog.readers import Entry, open_source
 from sameitem.catalog.store import Catalogue, Listing, NewImage, SetAside, Written
 from sameitem.catalog.tables import PRODUCT_COLUMNS, product_of, products
 from sameitem.core.database import write
-from sameitem.core.errors import (
-    AccessError,
-    ConflictError,
-    ImageError,
-    InputError,
-    NotFoundError,
-    TooLargeError,
-    UnavailableError,
-)
+from sameitem.core.errors import ConflictError
 from sameitem.core.image_intake import ImageIntake
 from sameitem.core.jobs import FIRST_ERRORS, Job, JobTable, Progress
 from sameitem.core.photo_store import PhotoStore
-from sameitem.core.records import Box, ImageKind, Photo, Product, ProductId
+from sameitem.core.records import ImageKind, Product, ProductId
 from sameitem.core.settings import ImportSettings
 
 MAX_RUN_ROWS = 1_000  # consecutive rows of one product that are taken together
@@ -109,7 +98,7 @@ def import_catalogue(
         NotFoundError: there is no such source.
         InputError: a source that cannot be read at all.
         ConflictError: `confirm` refused; everything but the deletion was done. Also `Cancelled`.
-        UnavailableError: database, photo store or intake failed; the job can be resumed.
+        UnavailableError: database, photo store or intake failed; what was committed is there.
     """
     opened = open_source(source, columns or {})
     _log.info("importing %s: %s", source.name, opened.description)
@@ -124,7 +113,7 @@ def import_catalogue(
     threads = max(settings.fetch_workers, os.cpu_count() or 1)
     try:
         with Fetcher(settings, max_file_bytes) as fetcher, ThreadPoolExecutor(threads, "import") as pool:
-            loader = _Loader(opened.images_root, local_root, fetcher, intake, store, max_file_bytes)
+            loader = ImageLoader(opened.images_root, local_root, fetcher, intake, store, max_file_bytes)
             try:
                 for work in _prepared(batches, catalogue, pool, loader):
                     _commit(work, catalogue, table, job, state, full=full)
@@ -277,123 +266,7 @@ def _batches(entries: Iterator[tuple[Entry, float]], size: int) -> Iterator[_Bat
         yield batch
 
 
-# -- images
-
-
-@dataclass(frozen=True, slots=True)
-class _Loader:
-    """Gets one image: from where it is, through intake, into the photo store."""
-
-    images_root: Path
-    local_root: Path | None
-    fetcher: Fetcher
-    intake: ImageIntake
-    store: PhotoStore
-    max_file_bytes: int
-
-    def signature(self, image: ImageRef) -> str:
-        """Return what changes when the image or what is said about it changes; a URL's content is taken as fixed."""
-        said: tuple[Any, ...] = (image.location, image.kind, image.box, image.custom_content)
-        if not _is_remote(image.location):
-            try:
-                status = self._path(image.location).stat()
-            except (OSError, ValueError, NotFoundError, AccessError):
-                return ""  # loading it will tell why
-            said += (status.st_size, status.st_mtime_ns)
-        return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()
-
-    def load(self, line: int, product_id: ProductId, image: ImageRef, signature: str) -> NewImage | SetAside:
-        """Return the image as the catalogue wants it, or why it was not taken."""
-        try:
-            photo = self.intake.take(self._bytes(image.location))
-        except (InputError, NotFoundError, AccessError, _FetchFailedError) as error:
-            return SetAside(line, f"{product_id}\n{image.location[:500]}", _reason(error), str(error))
-        try:
-            self.store.put(photo)
-        except OSError as error:
-            raise UnavailableError(f"a photo could not be stored: {error.strerror}; free space and resume") from error
-        return NewImage(
-            name=image.name,
-            kind=image.kind or ImageKind.OTHER,
-            content_hash=photo.content_hash,
-            width=photo.width,
-            height=photo.height,
-            quality=measure(photo.thumbnail),
-            perceptual_hash=perceptual_hash(photo.thumbnail),
-            box=_stored_box(image.box, photo),
-            custom_content=image.custom_content,
-            source=signature,
-        )
-
-    def _bytes(self, location: str) -> bytes:
-        if location[:5].lower() == "data:":
-            raise InputError("data: URIs are not read; save the picture as a file and name it")
-        if _is_remote(location):
-            url = re.sub(r"^gs://", "https://storage.googleapis.com/", location)
-            try:
-                return self.fetcher.fetch(url)
-            except UnavailableError as error:
-                raise _FetchFailedError(str(error)) from error
-        path = self._path(location)
-        try:
-            with path.open("rb") as file:
-                data = file.read(self.max_file_bytes + 1)
-        except OSError as error:
-            raise NotFoundError(f"the file cannot be read: {error.strerror}") from error
-        if len(data) > self.max_file_bytes:
-            size = path.stat().st_size
-            raise TooLargeError(f"the file has {size:,} bytes, accepted are at most {self.max_file_bytes:,}")
-        return data
-
-    def _path(self, location: str) -> Path:
-        """Return the real path of a local image, inside the folder where it may be."""
-        if self.local_root is None:
-            raise AccessError("an uploaded file may name http(s) URLs only, not files of the server")
-        bucket = re.match(r"gs://[^/]+/", location)
-        name = location[bucket.end() :] if bucket else location.removeprefix("file://").replace("\\", "/")
-        try:
-            path = Path(os.path.expanduser(name) if name.startswith("~/") else name)
-            root = self.local_root if path.is_absolute() else self.images_root
-            real = (self.images_root / path).resolve()
-            is_inside = real.is_relative_to(root.resolve())
-            is_file = real.is_file()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise NotFoundError("not a path of a file; give one relative to the imported file, or a URL") from error
-        if not is_inside:
-            raise AccessError(f"the path leads outside {root.name or root}; copy the image beside the imported file")
-        if not is_file:
-            raise NotFoundError("no such file; paths start at the folder of the imported file")
-        return real
-
-
-class _FetchFailedError(Exception):
-    """A download failed for good; unlike a failing database it costs only this image."""
-
-
-def _is_remote(location: str) -> bool:
-    return bool(re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.\-]+:", location))  # one letter is a drive
-
-
-def _reason(error: Exception) -> str:
-    kinds: dict[type[Exception], str] = {
-        TooLargeError: "image too large",
-        ImageError: "image unreadable",
-        InputError: "image location",
-        NotFoundError: "image missing",
-        AccessError: "image refused",
-        _FetchFailedError: "image unavailable",
-    }
-    return next(name for kind, name in kinds.items() if isinstance(error, kind))
-
-
-def _stored_box(box: Box | None, photo: Photo) -> Box | None:
-    """Return a box on the upright original as one on the stored copy, cut at its edges; None outside of it."""
-    if box is None:
-        return None
-    across, down = photo.width / photo.original_width, photo.height / photo.original_height
-    right, bottom = min(box.right * across, photo.width), min(box.bottom * down, photo.height)
-    left, top = box.left * across, box.top * down
-    return Box(left, top, right, bottom) if left < right and top < bottom else None
+# -- images on their way
 
 
 @dataclass(slots=True)
@@ -405,7 +278,7 @@ class _Work:
 
 
 def _prepared(
-    batches: Iterable[_Batch], catalogue: Catalogue, pool: ThreadPoolExecutor, loader: _Loader
+    batches: Iterable[_Batch], catalogue: Catalogue, pool: ThreadPoolExecutor, loader: ImageLoader
 ) -> Iterator[_Work]:
     """Yield batches in order while the images of the next are already being loaded.
 
@@ -419,7 +292,7 @@ def _prepared(
     yield from ahead
 
 
-def _prepare(batch: _Batch, catalogue: Catalogue, pool: ThreadPoolExecutor, loader: _Loader) -> _Work:
+def _prepare(batch: _Batch, catalogue: Catalogue, pool: ThreadPoolExecutor, loader: ImageLoader) -> _Work:
     known = catalogue.sources(None, {step.product_id for step in batch.steps if isinstance(step, _Run)})
     deleted: set[ProductId] = set()
     images: dict[int, list[Future[NewImage | SetAside] | None]] = {}
@@ -476,7 +349,7 @@ def _commit(work: _Work, catalogue: Catalogue, table: JobTable, job: Job, state:
         state.save(table, connection, job.id)
     for row in rows:
         for name, text in row.warnings:
-            _log.info("line %d: %s %r was dropped", row.line, name, text)
+            _log.debug("line %d: %s %r was dropped", row.line, name, text)
 
 
 def _upsert(

@@ -34,7 +34,7 @@ def measure(thumbnail: Pixels) -> Quality:
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
         text_share=_text_share(luma),
-        collage_share=_collage_share(luma, differs),
+        collage_share=_collage_share(thumbnail, differs),
         subject_share=float(differs.mean()),
     )
 
@@ -192,34 +192,40 @@ def _runs(active: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]
 # ---- collage: sharp straight seams through the whole picture ----
 
 _INSIDE: Final = 0.12  # a seam is at least so far from the edge, as a share of the side
-_STEP: Final = 16.0  # luma levels across a seam
+_STEP: Final = 48  # levels across a seam, the three channels together
 _BROKEN: Final = 0.7  # a seam that is visible in so few rows is none
 _MOST_SEAMS: Final = 6  # more are stripes
 _WHOLE: Final = 0.85  # share of the picture's side that is not plain margin
 
 
-def _collage_share(luma: Luma, differs: NDArray[np.bool_]) -> float:
+def _collage_share(thumbnail: Pixels, differs: NDArray[np.bool_]) -> float:
     rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
     if len(rows) < 32 or len(columns) < 32:
         return 0.0
-    inner = luma[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # without padding and frames
-    if inner.shape[0] < _WHOLE * luma.shape[0] or inner.shape[1] < _WHOLE * luma.shape[1]:
+    inner = thumbnail[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # without padding and frames
+    if inner.shape[0] < _WHOLE * differs.shape[0] or inner.shape[1] < _WHOLE * differs.shape[1]:
         return 0.0
-    return max(_seam(inner), _seam(inner.T))
+    upright, level = _seam(inner), _seam(inner.transpose(1, 0, 2))
+    return 1.0 - (1.0 - upright) * (1.0 - level)  # crossing seams confirm each other
 
 
-def _seam(luma: Luma) -> float:
+def _seam(pixels: Pixels) -> float:
     """Evidence, 0..1, for vertical seams from top to bottom with a picture on either side."""
-    steps = np.abs(luma[:, 3:] - luma[:, :-3])
-    sharp = np.abs(luma[:, 2:-1] - luma[:, 1:-2]) > 0.5 * steps  # the change happens in one pixel, not gradually
-    share = ((steps > _STEP) & sharp).mean(axis=0)
-    margin = max(2, int(_INSIDE * luma.shape[1]))
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.int16)
+    across = np.abs(planes[:, :, 3:] - planes[:, :, :-3]).sum(axis=0)
+    middle = np.abs(planes[:, :, 2:-1] - planes[:, :, 1:-2]).sum(axis=0)
+    share = ((across > _STEP) & (2 * middle > across)).mean(axis=0)  # the change is there, and in one pixel
+    margin = max(2, int(_INSIDE * pixels.shape[1]))
     share[:margin] = share[-margin:] = 0.0
     whole = np.clip((share - _BROKEN) / (1.0 - _BROKEN), 0.0, 1.0)
     seams = np.flatnonzero((whole > 0) & (whole == _neighbourhood_maximum(whole)))
     if not 0 < len(seams) <= _MOST_SEAMS:
         return 0.0
-    return max(float(np.sqrt(whole[seam])) * _unlike(luma[:, seam], luma[:, seam + 3]) for seam in seams)
+    sides = _luma(np.ascontiguousarray(pixels[:, np.concatenate([seams, seams + 3])])).T
+    return max(
+        float(np.sqrt(whole[seam])) * _unlike(sides[place], sides[place + len(seams)])
+        for place, seam in enumerate(seams)
+    )
 
 
 def _unlike(left: Luma, right: Luma) -> float:

@@ -5,7 +5,7 @@ the same room) are often nearer to each other than those of two encodings of one
 one small region differs and everything else does not.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,8 @@ _SCALE: Final = 0.15  # largest stretch, as a share of the side
 _SHIFT: Final = 0.08  # largest shift, as a share of the side
 _GAIN: Final = (0.75, 1.33)  # contrast
 _LIGHTER: Final = 24.0  # levels, of a middle grey
+_STRIDE: Final = np.array([0.05, 0.05, 0.05, 0.05, 0.2, 20.0])  # how far one step of registration may go
+_FARTHEST: Final = np.array([0.3, 0.2, 0.3, 0.2, 2.0, 255.0])  # and all of them together
 
 
 def reduce_picture(pixels: Pixels) -> Pixels:
@@ -39,8 +41,8 @@ def reduce_picture(pixels: Pixels) -> Pixels:
 def difference(left: Pixels, right: Pixels) -> float:
     """Return how much two reduced pictures differ where they differ most: levels 0..255, averaged over a small place.
 
-    A small shift, margin, crop, change of brightness or contrast is taken out first. Infinity when more than that would
-    be needed to lay one on the other.
+    A small shift, margin, crop, change of brightness or contrast is taken out first, as far as it did not turn colours
+    into white or black. Infinity when more than that would be needed to lay one on the other.
     """
     one, other = left.astype(np.float32), right.astype(np.float32)
     if float(np.abs(_shrink(one - other, _FIRST_GLANCE)).max()) > _ANOTHER:
@@ -56,7 +58,7 @@ def difference(left: Pixels, right: Pixels) -> float:
     laid, inside = _lay(view, other)
     gap = np.clip(laid * np.float32(view.gain) + np.float32(view.offset), 0, 255) - one
     gap[~inside] = 0.0
-    light: Grid = gap @ _LUMA
+    light = np.asarray(gap @ _LUMA, np.float32)
     colour = np.abs(_places(gap - light[..., None])).max(axis=2)  # signed: the noise of the encoder averages out
     amount = _places(np.abs(_shrink(light, SIDE // 2)).repeat(2, axis=0).repeat(2, axis=1)[..., None])[..., 0]
     seen = np.maximum(_places(inside[..., None].astype(np.float32))[..., 0], 0.25)
@@ -70,8 +72,7 @@ def _places(values: Grid) -> Grid:
     """(places, places, channels): the mean over every place."""
     half = _PLACE // 2
     cells = _shrink(values, SIDE // half)
-    means: Grid = (cells[1:, 1:] + cells[1:, :-1] + cells[:-1, 1:] + cells[:-1, :-1]) / 4
-    return means
+    return np.asarray((cells[1:, 1:] + cells[1:, :-1] + cells[:-1, 1:] + cells[:-1, :-1]) / 4, np.float32)
 
 
 def _shrink(grid: Grid, side: int) -> Grid:
@@ -119,8 +120,9 @@ def _lay(view: _View, grid: Grid) -> tuple[Grid, NDArray[np.bool_]]:
     side = len(grid)
     across, inside_x = _weights(side, view.stretch_x, view.shift_x)
     down, inside_y = _weights(side, view.stretch_y, view.shift_y)
-    laid = np.moveaxis(down @ np.moveaxis(grid, -1, 0) @ across.T, 0, -1) if grid.ndim == 3 else down @ grid @ across.T
-    return laid, inside_y[:, None] & inside_x[None, :]
+    channels = grid.reshape(side, side, -1).transpose(2, 0, 1)
+    laid = (down @ channels @ across.T).transpose(1, 2, 0).reshape(grid.shape)
+    return np.asarray(laid, np.float32), inside_y[:, None] & inside_x[None, :]
 
 
 def _improve(view: _View, fixed: Grid, moving: Grid) -> _View:
@@ -137,13 +139,5 @@ def _improve(view: _View, fixed: Grid, moving: Grid) -> _View:
     residual = (fixed - view.gain * laid - view.offset)[inside]
     normal = jacobian.T @ jacobian
     step = np.linalg.solve(normal + np.diag(1e-4 * np.diag(normal) + 1e-3), jacobian.T @ residual)
-    limit = np.array([0.05, 0.05, 0.05, 0.05, 0.2, 20.0])
-    moved = np.clip(step, -limit, limit).tolist()
-    return _View(
-        np.clip(view.stretch_x + moved[0], -0.3, 0.3),
-        np.clip(view.shift_x + moved[1], -0.2, 0.2),
-        np.clip(view.stretch_y + moved[2], -0.3, 0.3),
-        np.clip(view.shift_y + moved[3], -0.2, 0.2),
-        np.clip(view.gain + moved[4], 0.5, 2.0),
-        view.offset + moved[5],
-    )
+    moved = np.clip(step, -_STRIDE, _STRIDE)
+    return _View(*np.clip(np.array(astuple(view)) + moved, -_FARTHEST, _FARTHEST).tolist())

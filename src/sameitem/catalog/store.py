@@ -228,31 +228,27 @@ class Catalogue:
             new = [{"job_id": job_id, "product_id": product_id} for product_id in part if product_id not in set(known)]
             _insert(connection, feed_seen, new)
 
-    def absent_products(self, job_id: str, *, connection: Connection | None = None) -> Iterator[ProductId]:
+    def absent_products(self, job_id: str) -> Iterator[ProductId]:
         """Yield, in order, the products that the feed did not name and nobody has written since it began.
 
         Raises:
             NotFoundError: this job has begun no feed, so nothing can be said to be absent.
         """
-        seen = select(feed_seen.c.product_id).where(
-            feed_seen.c.job_id == job_id, feed_seen.c.product_id == products.c.product_id
-        )
-        written_since = select(changes.c.product_id).where(changes.c.seq > bindparam("begin"))
-        query = (
-            select(products.c.product_id)
-            .where(products.c.product_id > bindparam("after"))
-            .where(~seen.exists(), products.c.product_id.not_in(written_since))
-            .order_by(products.c.product_id)
-            .limit(_AT_ONCE)
-        )
-        with nullcontext(connection) if connection is not None else read(self._engine) as reader:
-            begin = reader.scalar(select(feeds.c.begin_seq).where(feeds.c.job_id == job_id))
+        with read(self._engine) as connection:
+            begin = connection.scalar(select(feeds.c.begin_seq).where(feeds.c.job_id == job_id))
             if begin is None:
                 raise NotFoundError(f"job {job_id!r} has begun no full feed; begin one and note what it names")
-            found = reader.scalars(query, {"after": "", "begin": begin}).all()
-            while found:
-                yield from (ProductId(product_id) for product_id in found)
-                found = reader.scalars(query, {"after": found[-1], "begin": begin}).all()
+            seen = select(feed_seen.c.product_id).where(
+                feed_seen.c.job_id == job_id, feed_seen.c.product_id == products.c.product_id
+            )
+            written_since = select(changes.c.product_id).where(changes.c.seq > begin)
+            query = (
+                select(products.c.product_id)
+                .where(~seen.exists(), products.c.product_id.not_in(written_since))
+                .order_by(products.c.product_id)
+                .execution_options(yield_per=_AT_ONCE)
+            )
+            yield from (ProductId(product_id) for product_id in connection.scalars(query))
 
     def end_feed(self, connection: Connection, job_id: str) -> None:
         """Forget which products the feed named."""

@@ -6,7 +6,6 @@ stays open ("") and the kNN vote decides when an index is built.
 """
 
 import csv
-import io
 import re
 import tomllib
 import unicodedata
@@ -17,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from sameitem.catalog.encoding import detect_encoding
 from sameitem.core.errors import InputError
 
 OTHERS = "others"
@@ -197,7 +197,8 @@ def load_taxonomy(path: Path | None = None, category_map: Path | None = None) ->
     Args:
         path: TOML file as `catalog/data/top14.toml`; None = the 14 top categories that ship.
         category_map: CSV file with two columns, the shop's category text and the id of one of our categories; a first
-            line whose second column is called `top`, `top_category`, `category`, `category_id` or `id` is skipped. None = no mapping.
+            line that calls the second column `top`, `top_category`, `category`, `category_id` or `id` is skipped.
+            None = no mapping.
 
     Raises:
         InputError: a file that cannot be read, or does not fit; names file, place and what is accepted.
@@ -277,7 +278,7 @@ def _mapping_of(path: Path, taxonomy: Taxonomy) -> dict[str, str]:
     mapping: dict[str, str] = {}
     levels: dict[Words, str] = {}
     accepted = ", ".join(category.id for category in taxonomy.top)
-    for line, row in enumerate(csv.reader(io.StringIO(_read_text(path), newline="")), start=1):
+    for line, row in _csv_rows(path):
         cells = [cell.strip() for cell in row]
         if not any(cells):
             continue
@@ -292,6 +293,16 @@ def _mapping_of(path: Path, taxonomy: Taxonomy) -> dict[str, str]:
             raise InputError(f"category map {path.name}, row {line}: {text!r} goes to {named!r} and to another above")
         mapping[text] = named
     return mapping
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with path.open(encoding=detect_encoding(path), newline="") as file:
+            yield from enumerate(csv.reader(file), start=1)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}; check its name in the settings") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"category map {path.name} is not CSV: {error}; save it as CSV in UTF-8") from error
 
 
 def _read_text(path: Path) -> str:

@@ -225,7 +225,7 @@ def split_locations(value: object) -> list[str]:
                 pass
         if text.lower().startswith("data:"):
             return [text]
-        return [piece for part in re.split(r"\s*(?:\||[\r\n]+)\s*", text) for piece in _split_marks(part) if piece]
+        return [piece for part in re.split(r"[|\r\n]+", text) for piece in _split_marks(part.strip()) if piece]
     if isinstance(value, Iterable) and not isinstance(value, Mapping):
         return [location for item in value for location in split_locations(item)]
     return []

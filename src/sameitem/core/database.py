@@ -34,6 +34,7 @@ HEAD = "0001"  # the newest migration in migrations/versions
 VERSION_TABLE = "sameitem_version"
 WRITER_WAIT_S = 60  # how long a writer waits for the others before it gives up
 WRITER_IDLE_S = 120  # PostgreSQL: a writer that holds the lock and sends nothing for so long is disconnected
+MAX_CONNECTIONS = 50  # of one process: more than the threads of a server, fewer than PostgreSQL's default of 100
 _WRITER_LOCK = 0x53414D45_00000001  # advisory lock key: "SAME", 1
 
 metadata = MetaData()
@@ -113,11 +114,16 @@ def _create(text_url: str) -> Engine:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
+            max_overflow=MAX_CONNECTIONS - 5,
             # no prepared statements: during a bulk load the server would keep the plan it made for the empty table
             connect_args={"connect_timeout": 10, "application_name": "sameitem", "prepare_threshold": None},
         )
     elif backend == "sqlite" and url.database and ":memory:" not in url.database:
-        engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": WRITER_WAIT_S})
+        engine = create_engine(
+            url.set(drivername="sqlite"),
+            max_overflow=MAX_CONNECTIONS - 5,
+            connect_args={"timeout": WRITER_WAIT_S},
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
@@ -210,7 +216,7 @@ def _upgrade(connection: Connection, revision: str | None, name: str) -> None:
             f"{name} is at version {revision}, this sameitem knows versions up to {HEAD}; install the newer sameitem"
         )
     if revision is None:
-        _refuse_strangers(connection, name)
+        _check_empty(connection, name)
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     with Operations.context(context):
         for step in reversed(list(script.iterate_revisions(HEAD, revision or "base"))):
@@ -218,7 +224,12 @@ def _upgrade(connection: Connection, revision: str | None, name: str) -> None:
     context.stamp(script, HEAD)
 
 
-def _refuse_strangers(connection: Connection, name: str) -> None:
+def _check_empty(connection: Connection, name: str) -> None:
+    """Refuse what our tables cannot be made in."""
     taken = sorted({"products", "images", "changes", "jobs"} & set(inspect(connection).get_table_names()))
     if taken:
         raise ConflictError(f"{name} holds tables of another program ({', '.join(taken)}); name an empty database")
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise ConflictError(f"{name} is in {encoding}, which cannot hold every text; make one with ENCODING 'UTF8'")

@@ -1,7 +1,8 @@
 """The recall certificate: how much of a linear scan with float features an index finds, and what it takes.
 
-The truth is the k nearest entries by the float32 features, before any rounding. A hit counts where its exact distance
-is at most that of the k-th true neighbour plus `TIE`: which of several equally near pictures is shown is no loss.
+The truth is the k nearest entries by the float32 features, before they are rounded to float16. A hit counts where its
+exact distance is at most that of the k-th true neighbour plus `TIE`: which of several equally near pictures is shown is
+no loss.
 """
 
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from sameitem.metrics.intervals import Interval, bootstrap_interval
 TIE = 1e-6  # squared distances this near count as equal
 LEFT_OUT = 2000  # gallery images asked for, each left out of the gallery for its own query
 FIRST_CANDIDATES = 256
-SLACK = 64  # rows beyond the k-th that the matrix product hands to the exact kernel
-SCANNED_ROWS = 8192  # features in memory at once
+SLACK = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
+SCANNED_ROWS = 4096  # features in memory at once
 BELOW = 0.001  # how far under the asked recall the lower end of the interval may lie
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows of entries to their features (rows, dim)
@@ -124,10 +125,10 @@ def _draw_queries(
 
 
 def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
-    """Scan all entries: matrix products choose k + SLACK rows a query, the exact kernel orders those.
+    """Scan all entries: float64 products choose k + SLACK rows a query, the exact kernel orders those.
 
-    A product of float32 unit vectors errs by less than TIE / 2, so a true neighbour can only be missed where more than
-    SLACK others lie within TIE of it, and then the limit moves by less than TIE.
+    The products err by far less than TIE, so a true neighbour can only be missed where more than SLACK others are as
+    near as it is, which moves the limit by less than TIE.
     """
     nearest = _nearest_by_product(features, len(index.rows), asking, k + SLACK)
     limit = np.empty(len(asking.own))
@@ -145,15 +146,16 @@ def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
 
 
 def _nearest_by_product(features: Features, entries: int, asking: _Queries, count: int) -> NDArray[np.int64]:
-    best = np.full((len(asking.own), count), np.inf, dtype=np.float32)
+    wanted = asking.features.astype(np.float64)
+    best = np.full((len(asking.own), count), np.inf)
     rows = np.full((len(asking.own), count), -1, dtype=np.int64)
     for start in range(0, entries, SCANNED_ROWS):
         block = np.arange(start, min(start + SCANNED_ROWS, entries))
-        gallery = features(block)
+        gallery = features(block).astype(np.float64)
         squares = np.einsum("ij,ij->i", gallery, gallery)
         for first in range(0, len(asking.own), 256):
             part = slice(first, first + 256)
-            distances = squares - 2 * (asking.features[part] @ gallery.T)  # the query's own square changes no order
+            distances = squares - 2 * (wanted[part] @ gallery.T)  # the query's own square changes no order
             own = asking.own[part] - start
             inside = np.flatnonzero((own >= 0) & (own < len(block)))
             distances[inside, own[inside]] = np.inf

@@ -24,8 +24,11 @@ def squared_distances(rows: NDArray[np.floating[Any]], query: NDArray[np.float32
     distances = np.empty(len(rows), dtype=np.float64)
     for start in range(0, len(rows), CHUNK_ROWS):
         part = slice(start, start + CHUNK_ROWS)
-        difference = np.subtract(rows[part], query, dtype=np.float32).astype(np.float64)
-        distances[part] = _sum_of_rows(difference * difference)
+        difference = rows[part].astype(np.float32)
+        difference -= query
+        squares = difference.astype(np.float64)
+        squares *= squares
+        distances[part] = _sum_of_rows(squares)
     return distances
 
 

@@ -21,7 +21,6 @@ SAMPLE_PHOTOS = 2  # at least; a model that cannot tell two photos apart is none
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 _SAME = 1e-5  # two unit features closer than this are one feature
-_EXTERNAL = b"\x0a\x08location\x12"  # how ONNX names the file of a tensor that is kept outside the graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,7 @@ def _read(onnx_file: Path) -> bytes:
     size = onnx_file.stat().st_size
     if size > GRAPH_BYTES:
         raise TooLargeError(f"{onnx_file} has {size} bytes, at most {GRAPH_BYTES} are taken; export a smaller model")
-    content = onnx_file.read_bytes()
-    if _EXTERNAL in content:
-        raise InputError(
-            f"{onnx_file} keeps weights in other files; export it with its weights inside (one .onnx file)"
-        )
-    return content
+    return onnx_file.read_bytes()
 
 
 def _find_ends(session: onnxruntime.InferenceSession, *, side_px: int | None, output: str | None) -> _Ends:

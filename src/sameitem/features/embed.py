@@ -1,5 +1,6 @@
 """Crops in, features out: the ONNX session of a model folder's `embed` graph."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ SESSION_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+_OUTSIDE_WEIGHTS = "session.model_external_initializers_file_folder_path"
+
 
 def open_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSession:
     """Load a graph on the CPU.
@@ -39,9 +42,12 @@ def open_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # every error is raised; the log would only repeat it
+    options.add_session_config_entry(_OUTSIDE_WEIGHTS, os.devnull)  # where no file can be
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except SESSION_ERRORS as error:
+        if "External data" in str(error):
+            raise InputError("the graph keeps weights in other files; export it with its weights inside") from error
         raise InputError(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
 
 

@@ -147,8 +147,12 @@ class Searcher:
                 return self._gallery
         raise UnavailableError("no index version is published yet; run `sameitem build` (or POST /v1/index:build)")
 
-    def search(self, request: SearchRequest) -> SearchAnswer:
+    def search(self, request: SearchRequest, *, record: bool = True) -> SearchAnswer:
         """Answer one query and write down what was shown.
+
+        Args:
+            request: a photo and how to search with it.
+            record: keep the list and the photo for learning; False where nobody sees the answer.
 
         Raises:
             InputError: a photo, box, filter, category or page that cannot be used; says which and why.
@@ -161,7 +165,7 @@ class Searcher:
             gallery = self.gallery()
             allowed = gallery.allowed(wanted, categories=request.categories, now=datetime.now(UTC))
         with stage("intake"):
-            query = self._take(request)
+            query = self._take(request, record=record)
         with stage("feature"):
             embedder = self._shop.embedder(gallery.model_version)
             feature = embedder.embed([query.subject])[0]
@@ -203,10 +207,11 @@ class Searcher:
             results=results,
         )
         with stage("log"):
-            self._record(request, answer, query)
+            if record:
+                self._record(request, answer, query)
         return answer
 
-    def _take(self, request: SearchRequest) -> _Query:
+    def _take(self, request: SearchRequest, *, record: bool) -> _Query:
         if request.image_of is not None:
             image = self._shop.catalogue.image(*request.image_of)
             pixels = self._shop.photos.pixels(image.content_hash)
@@ -220,7 +225,7 @@ class Searcher:
             size = (photo.original_width, photo.original_height)
             given = request.box
             photo_hash = photo.content_hash
-            if self._shop.settings.search.photo_days:
+            if record and self._shop.settings.search.photo_days:
                 self._shop.query_photos.put(photo)
         box = placed_box(given, size, relative=request.box_is_relative and request.box is not None)
         subject = crop(pixels, scale_box(box, pixels.shape[1] / size[0], pixels.shape[0] / size[1]))

@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +284,7 @@ def _draw_product(order: _Order) -> _Drawn:
             sprite,
             np.random.default_rng([order.seed, 4, order.number]),
             trouble=order.trouble,
-            clutter=_clutter(order.seed),
+            other_thing=partial(_other_thing, order.seed),
         )
         image = f"queries/q{order.number:05d}.jpg"
         _save(order.folder / image, taken.pixels, quality=taken.quality)
@@ -329,17 +329,18 @@ def _facts(order: _Order, leaf: Leaf, palette: Palette, brand: str, material: st
     }
 
 
-@lru_cache(maxsize=2)
-def _clutter(seed: int) -> tuple[Sprite, ...]:
-    """Draw the things that lie about in users' photos."""
-    things = []
-    for number in range(_CLUTTER):
-        rng = np.random.default_rng([seed, 6, number])
-        leaf = LEAVES[rng.integers(0, len(LEAVES))]
-        canvas = Canvas()
-        leaf.draw(canvas, rng, leaf.palettes[rng.integers(0, len(leaf.palettes))], brand_name(rng))
-        things.append(canvas.cut_out())
-    return tuple(things)
+def _other_thing(seed: int, rng: Generator) -> Sprite:
+    return _thing(seed, int(rng.integers(0, _CLUTTER)))
+
+
+@lru_cache(maxsize=_CLUTTER)
+def _thing(seed: int, number: int) -> Sprite:
+    """Draw one of the things that lie about in users' photos."""
+    rng = np.random.default_rng([seed, 6, number])
+    leaf = LEAVES[rng.integers(0, len(LEAVES))]
+    canvas = Canvas()
+    leaf.draw(canvas, rng, leaf.palettes[rng.integers(0, len(leaf.palettes))], brand_name(rng))
+    return canvas.cut_out()
 
 
 def _product_id(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What each kind of job does: the long commands of the command line and of the REST interface are the same functions."""
+"""What each kind of job does: the long commands of the command line and of REST are the same functions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict

@@ -1,24 +1,31 @@
 /** The photo search page: one view (what was asked), its answers, and the elements that show them. */
 
 import { ApiError, fetchCategories, fetchProduct, search, sendEvents } from "./api.js";
-import { fromPixels, isWhole, wholePhoto } from "./box.js";
+import { fromPixels, isWhole, overlap, wholePhoto } from "./box.js";
 import { createBoxEditor } from "./boxeditor.js";
-import { takePhoto } from "./camera.js";
+import { createChips } from "./chips.js";
 import { createEventLog } from "./events.js";
+import { createFilterForm } from "./filterform.js";
 import { currentLanguage, formatPercent, preferredLanguage, setLanguage, t } from "./i18n.js";
 import { remember } from "./identity.js";
-import { PhotoError, pickFile, preparePhoto } from "./photo.js";
+import { chooseFile, listenForPhotos } from "./intake.js";
+import { askForKey, clearNotices, say, toast } from "./notices.js";
+import { PhotoError, preparePhoto } from "./photo.js";
 import { createCard, createSkeletons, isSameItem, safeUrl, showDetails, showSellers } from "./results.js";
-import { amount, countFilters, emptyView, noFilters, readAddress, writeAddress } from "./state.js";
+import { countFilters, emptyView, noFilters, readAddress, writeAddress } from "./state.js";
 
 const pageSize = 24;
 const deepest = 1000; // the server answers no further
-const chipCount = 4;
 
 const $ = (id) => document.getElementById(id);
 const photos = new Map(); // photos of this page by key: the way back from "more like this"
 const events = createEventLog(sendEvents);
 const editor = createBoxEditor($("stage"), { onCommit: (box) => refine({ box: isWhole(box) ? wholePhoto : box }) });
+const chips = createChips($("chips"), { onChoose: (categoryId) => refine({ categoryId }) });
+const filterForm = createFilterForm({
+  onChange: (filters) =>
+    Object.keys(noFilters).some((name) => filters[name] !== view.filters[name]) && refine({ filters }),
+});
 
 /** @type {import("./state.js").View} */
 let view = emptyView;
@@ -89,7 +96,12 @@ async function run({ more = false } = {}) {
   draw();
   let answer = null;
   try {
-    answer = await search(view, { start, num: Math.min(pageSize, deepest - start), photoSize: photoSize(), signal: controller.signal });
+    answer = await search(view, {
+      start,
+      num: Math.min(pageSize, deepest - start),
+      photoSize: photoSize(),
+      signal: controller.signal,
+    });
   } catch (error) {
     if (controller.signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
@@ -107,11 +119,13 @@ async function run({ more = false } = {}) {
   if (!more) notice = verdict(answer);
   draw();
   const added = shownCount() - before;
-  $("live").textContent = more ? t("results.added", { count: added }) : [summary(), notice && t("weak.title")].filter(Boolean).join(". ");
+  $("live").textContent = more
+    ? t("results.added", { count: added })
+    : [summary(), notice && t("weak.title")].filter(Boolean).join(". ");
   if (more) $("cards").children[before]?.querySelector("[data-open]").focus();
 }
 
-/** The visual score from which a result is a good match: the server's word, as it belongs to the model; else the page's. */
+/** The visual score from which a result is a good match: the server says (it belongs to the model), or the page. */
 function goodMatchScore() {
   return answers[0]?.head.good_match ?? Number(document.querySelector("meta[name=good-match-score]").content);
 }
@@ -144,8 +158,11 @@ function draw() {
   $("start").hidden = searching;
   $("workspace").hidden = !searching;
   document.body.classList.toggle("busy", busy);
-  for (const place of document.querySelectorAll("[data-notice-place]")) place.replaceChildren();
-  drawFilters();
+  clearNotices();
+  filterForm.show(
+    view.filters,
+    answers.flatMap((answer) => answer.results.map((result) => result.brand)).filter(Boolean),
+  );
   if (searching) {
     drawQuery();
     drawChips();
@@ -157,7 +174,9 @@ function draw() {
 function drawQuery() {
   const { query } = view;
   const isPhoto = query.kind === "photo";
-  const found = answers[0]?.results.find((result) => result.product_id === query.productId && result.image_name === query.imageName);
+  const found = answers[0]?.results.find(
+    (result) => result.product_id === query.productId && result.image_name === query.imageName,
+  );
   if (!isPhoto && !query.pictureUrl) query.pictureUrl = safeUrl(found?.image_url);
   const size = photoSize();
   const predicted = understood?.box && size ? fromPixels(understood.box, size) : null;
@@ -167,21 +186,11 @@ function drawQuery() {
   editor.show({ pictureUrl: query.pictureUrl, size, box, objects: others });
   drawThumb(query.pictureUrl, box);
   $("query-title").textContent = t(isPhoto ? "query.title" : "query.product");
-  $("query-hint").textContent = isPhoto && !query.pictureUrl ? t("query.unseen") : query.pictureUrl ? t("query.hint") : "";
+  const isUnseen = isPhoto && !query.pictureUrl; // a format that only the server reads
+  $("query-hint").textContent = isUnseen ? t("query.unseen") : t("query.hint");
   $("share-link").hidden = true;
   $("whole").hidden = isWhole(box) || !size;
   $("share-note").textContent = t(isPhoto ? "query.shareNote" : "query.shareNoteProduct");
-}
-
-function overlap(a, b) {
-  const area = (box) => Math.max(0, box.right - box.left) * Math.max(0, box.bottom - box.top);
-  const both = area({
-    left: Math.max(a.left, b.left),
-    top: Math.max(a.top, b.top),
-    right: Math.min(a.right, b.right),
-    bottom: Math.min(a.bottom, b.bottom),
-  });
-  return both / (area(a) + area(b) - both || 1);
 }
 
 /** The searched part of the photo as a small square, for the strip that stays on a phone. */
@@ -190,10 +199,14 @@ function drawThumb(pictureUrl, box) {
   const context = canvas.getContext("2d");
   const paint = (picture) => {
     const [x, y] = [box.left * picture.naturalWidth, box.top * picture.naturalHeight];
-    const [width, height] = [(box.right - box.left) * picture.naturalWidth, (box.bottom - box.top) * picture.naturalHeight];
+    const [width, height] = [
+      (box.right - box.left) * picture.naturalWidth,
+      (box.bottom - box.top) * picture.naturalHeight,
+    ];
     const side = Math.min(width, height);
     context.clearRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(picture, x + (width - side) / 2, y + (height - side) / 2, side, side, 0, 0, canvas.width, canvas.height);
+    const middle = [x + (width - side) / 2, y + (height - side) / 2, side, side];
+    context.drawImage(picture, ...middle, 0, 0, canvas.width, canvas.height);
   };
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!pictureUrl) return;
@@ -202,57 +215,12 @@ function drawThumb(pictureUrl, box) {
   else picture.addEventListener("load", () => paint(picture), { once: true });
 }
 
-function categoryName({ id, name }) {
-  const known = categories.find((category) => category.id === id);
-  return (currentLanguage() === "zh" && known?.name_zh) || known?.name || name || id;
-}
-
 function drawChips() {
-  const predicted = understood?.categories ?? [];
-  const best = predicted[0];
-  const chips = predicted.slice(0, chipCount).map((category) => chip(categoryName(category), category.id, category.score));
-  chips.unshift(chip(best && !view.categoryId ? t("category.autoIs", { name: categoryName(best) }) : t("category.auto"), ""));
-  const listed = new Set(["", ...predicted.slice(0, chipCount).map((category) => category.id)]);
-  const others = categories.filter((category) => !listed.has(category.id));
-  if (others.length) chips.push(otherChip(others));
-  else if (!listed.has(view.categoryId)) chips.push(chip(categoryName({ id: view.categoryId }), view.categoryId));
-  const focused = document.activeElement?.dataset?.category;
-  $("chips").replaceChildren(...chips);
-  if (focused !== undefined) chips.find((element) => element.dataset.category === focused)?.focus();
-}
-
-function chip(text, id, score) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "chip";
-  button.dataset.category = id;
-  button.setAttribute("aria-pressed", id === view.categoryId);
-  button.append(text);
-  if (score !== undefined) {
-    const share = document.createElement("small");
-    share.textContent = formatPercent(score);
-    button.append(" ", share);
-  }
-  button.addEventListener("click", () => id !== view.categoryId && refine({ categoryId: id }));
-  return button;
-}
-
-function otherChip(others) {
-  const select = document.createElement("select");
-  select.className = "chip";
-  select.dataset.category = "other";
-  select.setAttribute("aria-label", t("category.label"));
-  select.append(new Option(t("category.other"), ""));
-  for (const category of others) select.append(new Option(categoryName(category), category.id));
-  select.value = others.some((category) => category.id === view.categoryId) ? view.categoryId : "";
-  select.classList.toggle("chosen", select.value !== "");
-  select.addEventListener("change", () => refine({ categoryId: select.value }));
-  return select;
+  chips.show({ predicted: understood?.categories ?? [], all: categories, chosen: view.categoryId });
 }
 
 function drawCards() {
   const cards = $("cards");
-  $("results-title").parentElement.classList.toggle("pending", busy && !answers.length);
   $("summary").textContent = busy && !answers.length ? t("results.searching") : summary();
   cards.setAttribute("aria-busy", busy);
   if (busy && !answers.length) cards.replaceChildren(...createSkeletons());
@@ -271,7 +239,13 @@ const drawn = new WeakMap(); // card element -> its result, so that a further pa
 
 function drawCard(answer, result) {
   const open = (shown) => events.click(answer.search_id, shown);
-  const similar = (shown) => ask({ kind: "product", productId: shown.product_id, imageName: shown.image_name, pictureUrl: safeUrl(shown.image_url) });
+  const similar = (shown) =>
+    ask({
+      kind: "product",
+      productId: shown.product_id,
+      imageName: shown.image_name,
+      pictureUrl: safeUrl(shown.image_url),
+    });
   const card = createCard(result, {
     onOpen: () => {
       open(result);
@@ -289,11 +263,13 @@ function drawCard(answer, result) {
 
 /** @returns {(() => void) | null} what to say of an answer that does not satisfy */
 function verdict(answer) {
-  const isGood = answer.results.some(isSameItem) || bestScore() >= goodMatchScore();
+  const isSimilarWanted = view.query.kind === "product"; // "more like this" asks for others than the item itself
+  const isGood = isSimilarWanted || answer.results.some(isSameItem) || bestScore() >= goodMatchScore();
   if (answer.results.length && isGood) return null;
   const [best, wanted] = [formatPercent(bestScore()), formatPercent(goodMatchScore())];
   const kind = answer.results.length ? "weak" : "none";
-  return () => say("results", { title: t(`${kind}.title`), detail: t(`${kind}.detail`, { best, wanted }), actions: widenings() });
+  return () =>
+    say("results", { title: t(`${kind}.title`), detail: t(`${kind}.detail`, { best, wanted }), actions: widenings() });
 }
 
 function widenings() {
@@ -302,21 +278,25 @@ function widenings() {
     countFilters(view.filters) && ["widen.filters", () => refine({ filters: noFilters })],
     view.categoryId && ["widen.category", () => refine({ categoryId: "" })],
     !isWhole(box) && ["widen.box", () => refine({ box: wholePhoto })],
-    ["widen.photo", () => $("file").click()],
+    ["widen.photo", chooseFile],
   ].filter(Boolean);
 }
 
 /** Say what went wrong and offer the step that may help. */
 function explain(error, { again, place }) {
   const wrongFilter = error.errors.find(({ field }) => field === "filter");
-  if (wrongFilter && countFilters(view.filters)) showFilterError(wrongFilter.reason || error.detail);
+  if (wrongFilter && countFilters(view.filters)) filterForm.showError(wrongFilter.reason || error.detail);
   const retry = ["error.retry", again];
-  const other = ["widen.photo", () => $("file").click()];
+  const other = ["widen.photo", chooseFile];
   const request = error.requestId && t("error.request", { id: error.requestId });
   const title = t("error.title");
   if (error.status === 401 || error.status === 403) {
     say(place, { title: t("error.key"), detail: error.detail, request, urgent: true });
-    return askForKey(place, again);
+    return askForKey(place, (key) => {
+      remember("localStorage", "key", key);
+      loadCategories();
+      again();
+    });
   }
   const own = {
     unreachable: () => t(navigator.onLine ? "error.unreachable" : "error.offline"),
@@ -325,69 +305,38 @@ function explain(error, { again, place }) {
   }[error.code];
   if (own) return say(place, { title, detail: own(), actions: [retry], urgent: true });
   const reasons = error.errors.filter(({ reason }) => reason && !error.detail.includes(reason));
-  const detail = {
-    404: () => (view.query.kind === "product" ? t("error.notFound") : error.detail),
-    429: () => busyFor(error),
-    503: () => busyFor(error),
-  }[error.status]?.() ?? [error.detail, ...reasons.map(({ field, reason }) => `${field}: ${reason}`)].join(" ");
-  const actions = [404, 413, 415].includes(error.status) ? [other] : wrongFilter ? [["filters.clear", () => refine({ filters: noFilters })]] : [retry, other];
+  const detail =
+    {
+      404: () => (view.query.kind === "product" ? t("error.notFound") : error.detail),
+      429: () => busyFor(error),
+      503: () => busyFor(error),
+    }[error.status]?.() ?? [error.detail, ...reasons.map(({ field, reason }) => `${field}: ${reason}`)].join(" ");
+  const actions = [404, 413, 415].includes(error.status)
+    ? [other]
+    : wrongFilter
+      ? [["filters.clear", () => refine({ filters: noFilters })]]
+      : [retry, other];
   say(place, { title, detail, request, actions, urgent: true });
 }
 
 const busyFor = ({ retryAfterS, detail }) => (retryAfterS ? t("error.busy", { seconds: retryAfterS }) : detail);
 
-/** @param {"start" | "results" | "more"} place @param {{title?: string, detail?: string, request?: string, actions?: [string, () => void][], urgent?: boolean}} what */
-function say(place, { title = "", detail = "", request = "", actions = [], urgent = false }) {
-  const box = $("notice-template").content.firstElementChild.cloneNode(true);
-  for (const [slot, text] of Object.entries({ title, detail, request })) {
-    const element = box.querySelector(`[data-slot="${slot}"]`);
-    element.textContent = text;
-    element.hidden = !text;
-  }
-  box.classList.toggle("urgent", urgent);
-  if (urgent) box.setAttribute("role", "alert");
-  for (const [key, act] of actions) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "secondary";
-    button.textContent = t(key);
-    button.addEventListener("click", act);
-    box.querySelector("[data-actions]").append(button);
-  }
-  document.querySelector(`[data-notice-place="${place}"]`).replaceChildren(box);
-}
-
-function askForKey(place, again) {
-  const form = $("key-form").content.firstElementChild.cloneNode(true);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    remember("localStorage", "key", form.elements.key.value.trim());
-    loadCategories();
-    again();
-  });
-  document.querySelector(`[data-notice-place="${place}"] [data-actions]`).append(form);
-}
-
-function toast(text) {
-  $("toast").textContent = text;
-  $("toast").hidden = false;
-  clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => ($("toast").hidden = true), 6000);
-}
-
 // ---- photos ---------------------------------------------------------------------------------------------------------
 
-async function useFile(file) {
-  if (!file) return;
-  if ($("camera").open) $("camera").close();
+let reading = null; // the file that was given last; an older one still being read is dropped
+
+async function useFile(file, { others }) {
+  reading = file;
   toast(t("take.reading"));
   try {
     const query = await preparePhoto(file);
-    $("toast").hidden = true;
+    if (reading !== file) return;
+    toast(others ? t("take.onlyFirst") : "");
     ask(query);
   } catch (error) {
     if (!(error instanceof PhotoError)) throw error;
-    $("toast").hidden = true;
+    if (reading !== file) return;
+    toast("");
     const name = error.fileName;
     const place = view.query ? "results" : "start";
     notice = () => say(place, { title: t("photo.title"), detail: t(`photo.${error.reason}`, { name }), urgent: true });
@@ -395,102 +344,7 @@ async function useFile(file) {
   }
 }
 
-function useTransfer(transfer) {
-  const file = pickFile(transfer);
-  if (!file) return toast(t("take.nothing"));
-  useFile(file);
-  if (transfer.files.length > 1) toast(t("take.onlyFirst"));
-}
-
-for (const button of document.querySelectorAll("[data-take]")) {
-  button.addEventListener("click", async () => {
-    if (button.dataset.take === "file") $("file").click();
-    else useFile(await takePhoto({ dialog: $("camera"), input: $("capture") }));
-  });
-}
-for (const input of [$("file"), $("capture")]) {
-  input.addEventListener("change", () => {
-    useFile(input.files[0]);
-    input.value = ""; // the same file may be chosen again
-  });
-}
-
-let dragDepth = 0; // dragenter and dragleave also come from every element inside the page
-const veil = (depth) => ($("drop-veil").hidden = (dragDepth = Math.max(0, depth)) === 0);
-const mayHoldPicture = (event) => event.dataTransfer?.types.includes("Files") || event.dataTransfer?.types.includes("text/uri-list");
-document.addEventListener("dragenter", (event) => mayHoldPicture(event) && veil(dragDepth + 1));
-document.addEventListener("dragleave", (event) => mayHoldPicture(event) && veil(dragDepth - 1));
-document.addEventListener("dragover", (event) => mayHoldPicture(event) && event.preventDefault());
-document.addEventListener("drop", (event) => {
-  if (!mayHoldPicture(event)) return;
-  event.preventDefault();
-  veil(0);
-  useTransfer(event.dataTransfer);
-});
-document.addEventListener("paste", (event) => {
-  const isTyping = event.target instanceof HTMLInputElement;
-  if (isTyping && !event.clipboardData?.files.length) return;
-  event.preventDefault();
-  useTransfer(event.clipboardData);
-});
-
-// ---- filters --------------------------------------------------------------------------------------------------------
-
-function readFilters() {
-  const { minPrice, maxPrice, brand, inStock, expression } = $("filters").elements;
-  return {
-    minPrice: amount(minPrice.value),
-    maxPrice: amount(maxPrice.value),
-    brand: brand.value.trim(),
-    inStock: inStock.checked,
-    expression: expression.value.trim(),
-  };
-}
-
-function drawFilters() {
-  $("filters-label").textContent = t("filters.open", { count: countFilters(view.filters) });
-  const fields = $("filters").elements;
-  for (const name of ["minPrice", "maxPrice", "brand", "expression"]) {
-    if (document.activeElement !== fields[name]) fields[name].value = view.filters[name];
-  }
-  fields.inStock.checked = view.filters.inStock;
-  fields.expression.removeAttribute("aria-invalid");
-  $("expression-error").hidden = true;
-  const brands = new Set(answers.flatMap((answer) => answer.results.map((result) => result.brand)).filter(Boolean));
-  $("brands").replaceChildren(...Array.from(brands).sort().map((brand) => new Option(brand, brand)));
-}
-
-function showFilters(open) {
-  $("filters").hidden = !open;
-  $("filters-open").setAttribute("aria-expanded", open);
-}
-
-function showFilterError(reason) {
-  showFilters(true);
-  $("filters").elements.expression.setAttribute("aria-invalid", "true");
-  $("expression-error").textContent = reason;
-  $("expression-error").hidden = false;
-}
-
-function applyFilters() {
-  const filters = readFilters();
-  if (Object.keys(noFilters).some((name) => filters[name] !== view.filters[name])) refine({ filters });
-}
-
-$("filters-open").addEventListener("click", () => showFilters($("filters").hidden));
-$("filters").addEventListener("change", applyFilters);
-$("filters").addEventListener("submit", (event) => {
-  event.preventDefault();
-  showFilters(false);
-  $("filters-open").focus();
-  applyFilters();
-});
-$("filters").addEventListener("reset", () => setTimeout(applyFilters)); // the fields are empty only after the event
-$("filters").addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  showFilters(false);
-  $("filters-open").focus();
-});
+listenForPhotos(useFile);
 
 // ---- the rest -------------------------------------------------------------------------------------------------------
 
@@ -515,6 +369,7 @@ for (const dialog of document.querySelectorAll("dialog")) {
 }
 $("language").addEventListener("click", () => {
   setLanguage(currentLanguage() === "en" ? "zh" : "en", { store: true });
+  save("replaceState"); // the link's own language is over
   events.reset();
   $("cards").replaceChildren();
   draw();

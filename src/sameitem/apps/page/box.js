@@ -66,7 +66,19 @@ export function between(a, b, least) {
   return { left, top, right, bottom };
 }
 
-/** @param {Box} box @param {Size} photo @returns {Box & {unit: "px"}} whole pixels of the photo, as the API takes them */
+/** @param {Box} a @param {Box} b @returns {number} intersection over union, 0..1 */
+export function overlap(a, b) {
+  const area = (box) => Math.max(0, box.right - box.left) * Math.max(0, box.bottom - box.top);
+  const both = area({
+    left: Math.max(a.left, b.left),
+    top: Math.max(a.top, b.top),
+    right: Math.min(a.right, b.right),
+    bottom: Math.min(a.bottom, b.bottom),
+  });
+  return both / (area(a) + area(b) - both || 1);
+}
+
+/** @param {Box} box @param {Size} photo @returns {Box & {unit: "px"}} whole pixels, as the API takes them */
 export function toPixels(box, photo) {
   return {
     left: Math.round(box.left * photo.width),

@@ -12,7 +12,7 @@ const percent = (fraction) => Math.round(fraction * 100);
 
 /**
  * Bring an element with the editor's markup to life.
- * @param {HTMLElement} stage holds [data-frame], [data-picture], [data-shade], [data-markers], [data-area], [data-corner]
+ * @param {HTMLElement} stage holds data-frame, data-picture, data-shade, data-markers, data-area and four data-corner
  * @param {{onCommit: (box: Box) => void}} options onCommit: called when the user has finished a change
  */
 export function createBoxEditor(stage, { onCommit }) {
@@ -86,15 +86,23 @@ export function createBoxEditor(stage, { onCommit }) {
       delete frame.dataset.dragging;
     };
     cancelDrag = stop;
-    target.addEventListener("pointermove", (now) => {
-      const [x, y] = [now.clientX - event.clientX, now.clientY - event.clientY];
-      far ||= Math.hypot(x, y) >= clickReachPx;
-      if (far) draw(change(x / size.width, y / size.height));
-    }, { signal });
-    target.addEventListener("pointerup", () => {
-      stop();
-      commit();
-    }, { signal });
+    target.addEventListener(
+      "pointermove",
+      (now) => {
+        const [x, y] = [now.clientX - event.clientX, now.clientY - event.clientY];
+        far ||= Math.hypot(x, y) >= clickReachPx;
+        if (far) draw(change(x / size.width, y / size.height));
+      },
+      { signal },
+    );
+    target.addEventListener(
+      "pointerup",
+      () => {
+        stop();
+        commit();
+      },
+      { signal },
+    );
     target.addEventListener("pointercancel", revert, { signal });
   }
 
@@ -135,19 +143,21 @@ export function createBoxEditor(stage, { onCommit }) {
   picture.addEventListener("error", () => (stage.dataset.picture = "missing"));
 
   function mark(objects) {
-    markers.replaceChildren(...objects.map((object, index) => {
-      const dot = document.createElement("button");
-      dot.type = "button";
-      dot.className = "marker";
-      dot.setAttribute("aria-label", t("box.object", { number: index + 1 }));
-      dot.style.left = `${50 * (object.left + object.right)}%`;
-      dot.style.top = `${50 * (object.top + object.bottom)}%`;
-      dot.addEventListener("click", () => {
-        draw(object);
-        commit();
-      });
-      return dot;
-    }));
+    markers.replaceChildren(
+      ...objects.map((object, index) => {
+        const dot = document.createElement("button");
+        dot.type = "button";
+        dot.className = "marker";
+        dot.setAttribute("aria-label", t("box.object", { number: index + 1 }));
+        dot.style.left = `${50 * (object.left + object.right)}%`;
+        dot.style.top = `${50 * (object.top + object.bottom)}%`;
+        dot.addEventListener("click", () => {
+          draw(object);
+          commit();
+        });
+        return dot;
+      }),
+    );
   }
 
   return {

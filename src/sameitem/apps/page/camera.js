@@ -3,7 +3,7 @@
 /**
  * Ask for a photo of the camera.
  * @param {{dialog: HTMLDialogElement, input: HTMLInputElement}} elements input: a file input with `capture`
- * @returns {Promise<File | null>} null when the user closed the dialog, or when the input takes over (it reports itself)
+ * @returns {Promise<File | null>} null when the user closed the dialog, or when the input takes over and reports itself
  */
 export async function takePhoto({ dialog, input }) {
   if (matchMedia("(pointer: coarse)").matches || !navigator.mediaDevices?.getUserMedia) {
@@ -21,7 +21,9 @@ export async function takePhoto({ dialog, input }) {
 
   let stream = null;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
+    stream = await navigator.mediaDevices.getUserMedia({
+      video: { facingMode: "environment", width: { ideal: 1920 } },
+    });
     if (dialog.open) {
       video.srcObject = stream;
       await video.play();

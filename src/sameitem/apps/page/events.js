@@ -22,18 +22,21 @@ export function createEventLog(send) {
     batch = [];
   }
 
-  const observer = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting || !shown.has(target)) continue;
-      const fields = shown.get(target);
-      reported.add(`${fields.search_id} ${fields.rank}`);
-      batch.push(event("impression", fields));
-      shown.delete(target);
-      observer.unobserve(target);
-    }
-    clearTimeout(timer);
-    if (batch.length) timer = setTimeout(flush, batchDelayMs);
-  }, { threshold: 0.5 });
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting || !shown.has(target)) continue;
+        const fields = shown.get(target);
+        reported.add(`${fields.search_id} ${fields.rank}`);
+        batch.push(event("impression", fields));
+        shown.delete(target);
+        observer.unobserve(target);
+      }
+      clearTimeout(timer);
+      if (batch.length) timer = setTimeout(flush, batchDelayMs);
+    },
+    { threshold: 0.5 },
+  );
 
   document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && flush());
   window.addEventListener("pagehide", flush);

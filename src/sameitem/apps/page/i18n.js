@@ -69,7 +69,7 @@ const english = {
   "filters.brandHint": "Several: separate with commas",
   "filters.stock": "In stock only",
   "filters.expression": "Filter expression",
-  "filters.expressionHint": "For example: colour = \"red\" AND rating >= 4",
+  "filters.expressionHint": 'For example: colour = "red" AND rating >= 4',
   "filters.apply": "Apply",
   "filters.clear": "Clear filters",
 
@@ -109,7 +109,8 @@ const english = {
   "error.offline": "You are offline. The search starts again as soon as there is a connection.",
   "error.timeout": "The server took longer than 30 seconds. Try again, or choose a smaller part of the photo.",
   "error.unreadable": "The server's answer could not be read. Please try again later.",
-  "error.busy": ({ seconds }) => `The shop is not ready to answer. Try again in ${seconds} ${plural(seconds, "second", "seconds")}.`,
+  "error.busy": ({ seconds }) =>
+    `The shop is not ready to answer. Try again in ${seconds} ${plural(seconds, "second", "seconds")}.`,
   "error.notFound": "This product is no longer in the shop. Start with a photo instead.",
   "error.key": "This shop asks for an access key.",
   "error.keyLabel": "Access key",
@@ -117,7 +118,8 @@ const english = {
   "error.request": ({ id }) => `Request ${id}`,
   "photo.title": "This file cannot be used",
   "photo.empty": ({ name }) => `“${name}” is empty. Choose another photo.`,
-  "photo.unsupported": ({ name }) => `“${name}” is not a picture we can read. Use JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF.`,
+  "photo.unsupported": ({ name }) =>
+    `“${name}” is not a picture we can read. Use JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF.`,
   "photo.too-large": ({ name }) => `“${name}” is too large to send: at most 20 MB. Choose a smaller copy.`,
   "photo.too-small": ({ name }) => `“${name}” is too small: each side needs at least 32 pixels. Choose a larger copy.`,
 };
@@ -186,7 +188,7 @@ const chinese = {
   "filters.brandHint": "多个品牌用逗号分隔",
   "filters.stock": "只看有货",
   "filters.expression": "筛选表达式",
-  "filters.expressionHint": "例如：colour = \"red\" AND rating >= 4",
+  "filters.expressionHint": '例如：colour = "red" AND rating >= 4',
   "filters.apply": "应用",
   "filters.clear": "清除筛选",
 
@@ -233,7 +235,8 @@ const chinese = {
   "error.request": ({ id }) => `请求 ${id}`,
   "photo.title": "无法使用这个文件",
   "photo.empty": ({ name }) => `“${name}”是空文件，请换一张照片。`,
-  "photo.unsupported": ({ name }) => `“${name}”不是可读取的图片。请使用 JPEG、PNG、WebP、AVIF、HEIC、GIF、BMP 或 TIFF。`,
+  "photo.unsupported": ({ name }) =>
+    `“${name}”不是可读取的图片。请使用 JPEG、PNG、WebP、AVIF、HEIC、GIF、BMP 或 TIFF。`,
   "photo.too-large": ({ name }) => `“${name}”太大，最多 20 MB。请换一张较小的照片。`,
   "photo.too-small": ({ name }) => `“${name}”太小，每边至少 32 像素。请换一张较大的照片。`,
 };
@@ -257,7 +260,9 @@ export const currentLanguage = () => language;
 export function preferredLanguage(asked) {
   const wishes = [asked, recall("localStorage", "language"), ...(navigator.languages ?? [navigator.language])];
   for (const wish of wishes) {
-    const short = String(wish ?? "").toLowerCase().split("-")[0];
+    const short = String(wish ?? "")
+      .toLowerCase()
+      .split("-")[0];
     if (short in messages) return short;
   }
   return "en";
@@ -289,7 +294,7 @@ function translate(root) {
   }
 }
 
-/** @param {string} key @param {Record<string, string | number>} values @returns {string} the message, in the page's language */
+/** @param {string} key @param {Record<string, string | number>} values @returns {string} in the page's language */
 export function t(key, values = {}) {
   const message = messages[language][key];
   return typeof message === "function" ? message(values) : message;
@@ -305,13 +310,23 @@ export function formatPercent(share) {
   return percent.format(Math.min(Math.max(share, 0), 1));
 }
 
-/** @param {unknown} price @param {unknown} currency ISO 4217, or whatever the shop wrote @returns {string} "" where there is none */
+/**
+ * @param {unknown} price @param {unknown} currency ISO 4217, or whatever the shop wrote
+ * @returns {string} "" where there is no price
+ */
 export function formatPrice(price, currency) {
   if (typeof price !== "number" || !Number.isFinite(price)) return "";
   try {
-    return new Intl.NumberFormat(locales[language], { style: "currency", currency, currencyDisplay: "narrowSymbol" }).format(price);
+    return new Intl.NumberFormat(locales[language], {
+      style: "currency",
+      currency,
+      currencyDisplay: "narrowSymbol",
+    }).format(price);
   } catch {
-    const plain = new Intl.NumberFormat(locales[language], { minimumFractionDigits: 0, maximumFractionDigits: 2 }).format(price);
+    const plain = new Intl.NumberFormat(locales[language], {
+      minimumFractionDigits: 0,
+      maximumFractionDigits: 2,
+    }).format(price);
     return [typeof currency === "string" ? currency : "", plain].filter(Boolean).join(" ");
   }
 }

@@ -22,7 +22,7 @@ export class PhotoError extends Error {
  * Make a query of a file. What the browser can draw becomes an upright JPEG of at most 1,600 px; what it cannot (HEIC,
  * TIFF) is sent as it is.
  * @param {File} file
- * @returns {Promise<import("./state.js").PhotoQuery>} width and height are 0 and pictureUrl "" when only the server can read it
+ * @returns {Promise<import("./state.js").PhotoQuery>} without size and picture when only the server can read it
  * @throws {PhotoError}
  */
 export async function preparePhoto(file) {

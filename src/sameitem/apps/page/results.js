@@ -46,7 +46,10 @@ function setPicture(root, result) {
   };
   if (!url) return missing();
   picture.addEventListener("error", missing);
-  picture.addEventListener("load", () => (tile.dataset.loaded = ""));
+  picture.addEventListener("load", () => {
+    const ratio = picture.naturalWidth / picture.naturalHeight;
+    tile.dataset.loaded = ratio > 0.8 && ratio < 1.25 ? "fill" : "fit"; // nearly square pictures fill their tile
+  });
   picture.src = url;
 }
 
@@ -128,15 +131,19 @@ export function showDetails(dialog, result, { onMore }) {
  */
 export function showSellers(dialog, result, { fetchProduct, onOpen, onMore }) {
   const body = clone("sellers-body");
-  const folded = (result.duplicate_products ?? []).slice(0, listedSellers).map((other) => ({ ...other, rank: result.rank }));
+  const folded = (result.duplicate_products ?? [])
+    .slice(0, listedSellers)
+    .map((other) => ({ ...other, rank: result.rank }));
   const sellers = [result, ...folded];
-  const rows = sellers.map((seller) => createSeller(seller, { onOpen, onMore: () => (dialog.close(), onMore(seller)) }));
+  const rows = sellers.map((seller) =>
+    createSeller(seller, { onOpen, onMore: () => (dialog.close(), onMore(seller)) }),
+  );
   body.querySelector("ul").replaceChildren(...rows);
   const unlisted = result.duplicates - folded.length;
   fill(body, "rest", unlisted > 0 ? t("sellers.rest", { count: unlisted }) : "");
   open(dialog, body);
   folded.forEach(async (seller, index) => {
-    const product = await fetchProduct(seller.product_id, seller.image_name).catch(() => ({})); // the id alone is shown then
+    const product = await fetchProduct(seller.product_id, seller.image_name).catch(() => ({})); // then the id alone
     const known = { ...product, ...seller };
     rows[index + 1].replaceWith(createSeller(known, { onOpen, onMore: () => (dialog.close(), onMore(known)) }));
   });

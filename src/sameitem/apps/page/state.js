@@ -4,9 +4,15 @@
  */
 
 /** @typedef {{minPrice: string, maxPrice: string, brand: string, inStock: boolean, expression: string}} Filters */
-/** @typedef {{kind: "photo", key: string, blob: Blob, name: string, pictureUrl: string, width: number, height: number}} PhotoQuery */
+/**
+ * @typedef {{kind: "photo", key: string, blob: Blob, name: string, pictureUrl: string, width: number, height: number}}
+ *   PhotoQuery
+ */
 /** @typedef {{kind: "product", productId: string, imageName: string, pictureUrl: string}} ProductQuery */
-/** @typedef {{query: PhotoQuery | ProductQuery | null, box: import("./box.js").Box | null, categoryId: string, filters: Filters}} View */
+/**
+ * @typedef {{query: PhotoQuery | ProductQuery | null, box: import("./box.js").Box | null, categoryId: string,
+ *   filters: Filters}} View
+ */
 
 /** @type {Readonly<Filters>} */
 export const noFilters = Object.freeze({ minPrice: "", maxPrice: "", brand: "", inStock: false, expression: "" });
@@ -23,7 +29,10 @@ export function amount(text) {
 }
 
 /** @param {string} price @returns {string} plain digits: the grammar has no exponents */
-const digits = (price) => Number(price).toFixed(6).replace(/\.?0+$/, "");
+const digits = (price) =>
+  Number(price)
+    .toFixed(6)
+    .replace(/\.?0+$/, "");
 
 /**
  * The filters as one expression of the API's grammar.
@@ -32,14 +41,17 @@ const digits = (price) => Number(price).toFixed(6).replace(/\.?0+$/, "");
  */
 export function filterExpression(filters) {
   const terms = [];
+  const expression = filters.expression.trim(); // first, so that a position in the server's error is one of the field
+  if (expression) terms.push(/\bor\b/i.test(expression) ? `(${expression})` : expression);
   if (amount(filters.minPrice)) terms.push(`price >= ${digits(filters.minPrice)}`);
   if (amount(filters.maxPrice)) terms.push(`price <= ${digits(filters.maxPrice)}`);
   if (filters.inStock) terms.push("in_stock = true");
-  const brands = filters.brand.split(/[,，]/).map((brand) => brand.trim()).filter(Boolean);
+  const brands = filters.brand
+    .split(/[,，]/)
+    .map((brand) => brand.trim())
+    .filter(Boolean);
   if (brands.length === 1) terms.push(`brand = ${quote(brands[0])}`);
   if (brands.length > 1) terms.push(`brand IN (${brands.map(quote).join(", ")})`);
-  const expression = filters.expression.trim();
-  if (expression) terms.push(terms.length ? `(${expression})` : expression);
   return terms.join(" AND ");
 }
 

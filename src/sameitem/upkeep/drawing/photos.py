@@ -1,7 +1,7 @@
 """Photos of a drawn thing: as sellers take them on a clean ground, and as users take them at home or in a shop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from sameitem.core.records import Box, Pixels
 from sameitem.upkeep.drawing.canvas import SIDE_PX, Shares, Sprite, font, mixed, turned
 from sameitem.upkeep.drawing.patterns import FABRIC, WOOD, Palette, filled, patterned, worked
 
+OtherThing = Callable[[Generator], Sprite]  # picks one of the things that lie about
 SLICES = ("clear", "busy", "far", "tilted", "dim", "blurred", "covered", "grainy")
 
 
@@ -186,7 +187,7 @@ def _badge(image: Image.Image, rng: Generator) -> None:
 def near_copy(photo: Pixels, rng: Generator) -> Pixels:
     """Return nearly the same picture, as another seller puts it up: cropped a little, resized, brighter or darker."""
     height, width = photo.shape[:2]
-    cut = rng.uniform(0.0, 0.025, 4)
+    cut = rng.uniform(0.0, 0.016, 4)
     image = Image.fromarray(photo).crop(
         (int(cut[0] * width), int(cut[1] * height), int((1 - cut[2]) * width), int((1 - cut[3]) * height))
     )
@@ -194,7 +195,7 @@ def near_copy(photo: Pixels, rng: Generator) -> Pixels:
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     lit = np.clip(np.asarray(image, dtype=np.float32) * np.float32(rng.uniform(0.95, 1.05)), 0, 255).astype(np.uint8)
     copy = Image.fromarray(lit)
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         _badge(copy, rng)
     return np.asarray(copy)
 
@@ -285,7 +286,7 @@ def _warped(sheet: Pixels, rng: Generator, width: int, height: int) -> Image.Ima
     )
 
 
-def snapshot(sprite: Sprite, rng: Generator, *, trouble: str, clutter: Sequence[Sprite]) -> Snapshot:
+def snapshot(sprite: Sprite, rng: Generator, *, trouble: str, other_thing: OtherThing) -> Snapshot:
     """Photograph a thing as a user does; `trouble` is one of SLICES and says what disturbs most."""
     width, height = 384, int(rng.integers(448, 513))
     if rng.random() < 0.5:
@@ -297,7 +298,7 @@ def snapshot(sprite: Sprite, rng: Generator, *, trouble: str, clutter: Sequence[
     for _ in range(int(rng.integers(things // 2, things + 1))):
         turn = rng.uniform(0, 2 * math.pi)
         beside = (width / 2 + math.cos(turn) * width * 0.46, height / 2 + math.sin(turn) * height * 0.46)
-        _drop(photo, rng, clutter, size_px=rng.uniform(0.25, 0.5) * short, centre=beside)
+        _drop(photo, rng, other_thing, size_px=rng.uniform(0.25, 0.5) * short, centre=beside)
     size = rng.uniform(0.42, 0.55) if trouble == "far" else rng.uniform(0.66, 0.95)
     placed = _place(
         sprite,
@@ -315,15 +316,15 @@ def snapshot(sprite: Sprite, rng: Generator, *, trouble: str, clutter: Sequence[
     mask = np.asarray(cover)
     box = _box(mask)
     if trouble == "covered":
-        _hide_an_edge(photo, box, rng, clutter)
+        _hide_an_edge(photo, box, rng, other_thing)
     return Snapshot(_exposed(photo, rng, trouble), box, mask, int(rng.integers(52, 86)))
 
 
 def _drop(
-    photo: Image.Image, rng: Generator, clutter: Sequence[Sprite], *, size_px: float, centre: tuple[float, float]
+    photo: Image.Image, rng: Generator, other_thing: OtherThing, *, size_px: float, centre: tuple[float, float]
 ) -> None:
     """Lay one of the things that lie about on a photo, in place."""
-    other = clutter[int(rng.integers(0, len(clutter)))]
+    other = other_thing(rng)
     laid = _place(other, rng, size_px=size_px, centre=centre, angle=rng.uniform(-0.8, 0.8), skew=0.05)
     _shadow(photo, laid, shift=(6, 8), blur_px=14, strength=0.4)
     _lay(photo, laid, gain=rng.uniform(0.75, 1.0))
@@ -334,7 +335,7 @@ def _box(mask: NDArray[np.uint8]) -> Box:
     return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
-def _hide_an_edge(photo: Image.Image, box: Box, rng: Generator, clutter: Sequence[Sprite]) -> None:
+def _hide_an_edge(photo: Image.Image, box: Box, rng: Generator, other_thing: OtherThing) -> None:
     """Lay a hand or another thing over an edge of the subject, in place."""
     short = min(photo.size)
     way = rng.uniform(0, 2 * math.pi)
@@ -342,7 +343,7 @@ def _hide_an_edge(photo: Image.Image, box: Box, rng: Generator, clutter: Sequenc
     middle = np.array([box.left + box.right, box.top + box.bottom]) / 2
     edge = middle - inward * 0.425 * np.array([box.right - box.left, box.bottom - box.top])
     if rng.random() < 0.45:
-        _drop(photo, rng, clutter, size_px=rng.uniform(0.3, 0.42) * short, centre=(float(edge[0]), float(edge[1])))
+        _drop(photo, rng, other_thing, size_px=rng.uniform(0.3, 0.42) * short, centre=(float(edge[0]), float(edge[1])))
         return
     skin = ((232, 190, 160), (196, 146, 112), (128, 88, 64), (246, 212, 190))[rng.integers(0, 4)]
     hand = Image.new("L", photo.size)
