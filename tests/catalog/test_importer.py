@@ -29,7 +29,7 @@ from sameitem.core.photo_store import PhotoStore
 from sameitem.core.records import Box, ContentHash, ImageKind, Product, ProductId
 from sameitem.core.settings import ImportSettings, IntakeSettings
 
-KILLS = int(os.environ.get("SAMEITEM_KILLS", "8"))
+KILLS = int(os.environ.get("SAMEITEM_TEST_KILLS", "8"))
 
 
 def picture(number: int, width: int = 48, height: int = 40) -> bytes:

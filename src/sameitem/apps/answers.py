@@ -44,7 +44,7 @@ def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str
             "height": answer.height,
             "objects": [],
         },
-        "head": {"found": answer.found, "returned": len(results)},
+        "head": {"found": answer.found, "returned": len(results), "good_match": answer.good_match},
         "results": [{key: result[key] for key in fields} for result in results] if fields else results,
     }
 

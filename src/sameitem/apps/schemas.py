@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from sameitem.clicks.log import MAX_BATCH
+
 Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -89,10 +91,11 @@ class QueryAnswer(BaseModel):
 
 
 class HeadAnswer(BaseModel):
-    """How much was found and returned."""
+    """How much was found and returned, and from which score on the shop speaks of a good match."""
 
     found: int
     returned: int
+    good_match: float
 
 
 class ListingAnswer(BaseModel):
@@ -253,7 +256,7 @@ class EventBody(Body):
 class EventsBody(Body):
     """A batch of events; each is stored once, whatever is sent again."""
 
-    events: list[EventBody] = Field(min_length=1, max_length=10_000)
+    events: list[EventBody] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class RefusedEvent(BaseModel):

@@ -62,7 +62,8 @@ class Gallery:
         """Open an index version's folder.
 
         Raises:
-            InputError: a file of it is missing, of another format, or does not fit its checksum.
+            NotFoundError: there is no such version.
+            ConflictError: of another format, or a file does not fit its checksum.
         """
         index = open_index(folder)
         names, tops = read_members(folder / MEMBERS)

@@ -334,7 +334,7 @@ def _categories(
     top_of_leaf = {leaf_of[text]: top for text, top in top_of.items() if top}
     reference = ReferenceSet(
         model_version=base.version,
-        features=general.features(chosen).astype(np.float16),
+        features=general.features(chosen),
         leaves=leaves[chosen].astype(np.int32),
         image_ids=_image_ids(gallery.images)[chosen],
         leaf_names=tuple(leaf_names),

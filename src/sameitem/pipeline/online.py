@@ -90,6 +90,7 @@ class SearchAnswer:
     width: int  # of the upright photo, pixels
     height: int
     found: int  # results that can be paged through, at most MAX_DEPTH
+    good_match: float  # score from which the shop speaks of a good match
     results: tuple[Result, ...]
 
 
@@ -204,6 +205,7 @@ class Searcher:
             width=query.width,
             height=query.height,
             found=min(found, MAX_DEPTH),
+            good_match=self._shop.settings.search.good_match,
             results=results,
         )
         with stage("log"):
