@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.core.errors import InputError, NotFoundError, SameItemError
+from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.records import Box, ImageId, ProductId
 from sameitem.metrics.calibration import expected_calibration_error
 from sameitem.metrics.intervals import Interval, bootstrap_interval
 from sameitem.metrics.retrieval import average_precision, recall_at, reciprocal_rank
-from sameitem.pipeline.online import MAX_PAGE, SearchAnswer, Searcher, SearchRequest
+from sameitem.pipeline.gallery import Gallery
+from sameitem.pipeline.online import MAX_PAGE, Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 
 DEPTHS = (1, 5, 10, 60)
+SHOWN = 5  # hits that an outcome keeps for the report
 _log = logging.getLogger(__name__)
 
 
@@ -36,13 +39,22 @@ class LabelledQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownHit:
+    """One of the first hits."""
+
+    image_id: ImageId
+    product_id: ProductId
+    score: float  # visual, 0..1
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one query found."""
 
     query: LabelledQuery
     relevant: NDArray[np.bool_]  # (MAX_PAGE,) whether hit i shows the product
-    wanted: int  # images of the product in the gallery
-    shown: tuple[tuple[ImageId, ProductId, float], ...]  # the first hits: image, product, visual score
+    wanted: int  # pictures in the gallery that show the product
+    shown: tuple[ShownHit, ...]  # the first hits
     category_id: str  # predicted, "" = none
     confidence: float
     ms: float
@@ -64,6 +76,15 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryFigures:
+    """How well the top category is told, over the queries whose own is known."""
+
+    queries: int
+    accuracy: float  # share that was told rightly
+    ece: float  # expected calibration error
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything that was measured."""
 
@@ -72,17 +93,17 @@ class Evaluation:
     gallery: int  # listed images that can be found
     whole: Figures
     slices: Mapping[str, Figures]
-    category_accuracy: float | None  # of the kNN vote; None = no labelled query, or nothing that votes
-    category_ece: float | None
-    failed: Mapping[str, int]  # queries without an answer, by reason: not in the figures
+    category: CategoryFigures | None  # of the kNN vote; None = no query is labelled, or nothing votes
+    failed: Mapping[str, int]  # queries whose photo could not be used, by reason: not in the figures
     unknown: int  # queries whose product is not in the catalogue: not in the figures
+    dropped: int  # queries whose product selection dropped: in the figures, as missed
     ms: Mapping[str, float]  # p50 and p99 of a query of the full depth
     outcomes: tuple[Outcome, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the keys of the command line's contract; what does not exist yet is null."""
-        recall = self.whole.recall
-        accuracy = {"model": None, "knn": self.category_accuracy, "fused": None}
+        category = self.category
+        accuracy = {"model": None, "knn": category.accuracy if category else None, "fused": None}
         return {
             "queries": self.whole.queries,
             "gallery": self.gallery,
@@ -91,7 +112,11 @@ class Evaluation:
             **_recall_json(self.whole),
             "map": self.whole.map,
             "mrr": self.whole.mrr,
-            "category": {"accuracy": accuracy, "ece": self.category_ece},
+            "category": {
+                "queries": category.queries if category else 0,
+                "accuracy": accuracy,
+                "ece": category.ece if category else None,
+            },
             "boxes": {"mean_iou": None, "iou50": None, "iou70": None},
             "slices": {
                 name: {"queries": part.queries, **_recall_json(part), "map": part.map, "mrr": part.mrr}
@@ -99,8 +124,9 @@ class Evaluation:
             },
             "failed": dict(self.failed),
             "unknown": self.unknown,
+            "dropped": self.dropped,
             "query_ms": dict(self.ms),
-        } | ({} if recall else {"note": "no query could be measured"})
+        }
 
 
 def read_queries(path: Path) -> list[LabelledQuery]:
@@ -119,12 +145,13 @@ def read_queries(path: Path) -> list[LabelledQuery]:
             reader = csv.DictReader(file)
             missing = {"image", "product_id"} - set(reader.fieldnames or ())
             if missing:
-                raise InputError(
-                    f"{path.name}: need columns image and product_id, got {', '.join(reader.fieldnames or ['none'])}"
-                )
+                got = ", ".join(reader.fieldnames or ["an empty file"])
+                raise InputError(f"{path.name}: need a header with the columns image and product_id, got {got}")
             queries = [_query(path, reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path.name} is not a CSV file in UTF-8: {error}") from error
+        raise InputError(f"{path.name} is not a CSV file in UTF-8: {error}; save it as CSV UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path.name}: {error.strerror}") from error
     if not queries:
         raise InputError(f"{path.name} has no line below its header; need at least one query")
     return queries
@@ -136,8 +163,9 @@ def evaluate(
     """Search with every photo and compare what is found with what it shows.
 
     A hit is right when it shows the product, or when a listing of the product is folded behind it: the page shows both
-    there. A product that the catalogue has and selection dropped counts as missed. Nothing is written to the click
-    log.
+    there. Hits are distinct pictures, several of a product where it has them. A product that the catalogue has and
+    selection dropped counts as missed. Average precision looks at the first MAX_PAGE hits. Nothing is written to the
+    click log.
 
     Args:
         shop: with a published index.
@@ -146,11 +174,12 @@ def evaluate(
 
     Raises:
         UnavailableError: nothing was published yet.
+        InputError: no query could be measured; says why.
+        ConflictError: another index version went live meanwhile.
     """
     searcher = Searcher(shop)
     gallery = searcher.gallery()
-    numbers = np.bincount(gallery.index.members.product[gallery.alive], minlength=len(gallery.products))
-    images_of = {product.product_id: int(n) for product, n in zip(gallery.products, numbers, strict=True)}
+    wanted = _pictures_of(gallery)
     in_catalogue = {product.product_id for product in shop.catalogue.products({query.product_id for query in queries})}
     outcomes: list[Outcome] = []
     failed: Counter[str] = Counter()
@@ -161,48 +190,61 @@ def evaluate(
             unknown += 1
             continue
         try:
-            outcomes.append(_ask(searcher, query, images_of.get(query.product_id, 0)))
-        except (SameItemError, OSError) as error:
-            _log.warning("query %s failed: %s", query.image.name, error)
-            failed[str(error)[:200]] += 1
+            photo = query.image.read_bytes()
+            outcomes.append(_ask(searcher, gallery.version, query, photo, wanted.get(query.product_id, 0)))
+        except (InputError, OSError) as error:
+            reason = f"the photo cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            _log.warning("query %s failed: %s", query.image.name, reason)
+            failed[reason] += 1
     tell(len(queries), len(queries))
+    if not outcomes:
+        reasons = [f"{count} times: {reason}" for reason, count in failed.most_common(3)]
+        reasons += [f"{unknown} of their products are not in the catalogue"] * (unknown > 0)
+        raise InputError(f"none of {len(queries)} queries could be measured; {'; '.join(reasons)}")
     by_slice: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.query.slice:
             by_slice[outcome.query.slice].append(outcome)
-    accuracy, ece = _category(shop, outcomes)
-    times = np.array([outcome.ms for outcome in outcomes] or [0.0])
+    times = [outcome.ms for outcome in outcomes[1:] or outcomes]  # the first one also loads the model
     return Evaluation(
         index_version=gallery.version,
         model_version=gallery.model_version,
         gallery=int(gallery.alive.sum()),
         whole=_figures(outcomes),
         slices={name: _figures(part) for name, part in sorted(by_slice.items())},
-        category_accuracy=accuracy,
-        category_ece=ece,
+        category=_category(shop, outcomes),
         failed=dict(failed),
         unknown=unknown,
+        dropped=sum(outcome.wanted == 0 for outcome in outcomes),
         ms={"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))},
         outcomes=tuple(outcomes),
     )
 
 
-def _ask(searcher: Searcher, query: LabelledQuery, wanted: int) -> Outcome:
-    photo = query.image.read_bytes()
+def _pictures_of(gallery: Gallery) -> dict[ProductId, int]:
+    """Return how many pictures show each product; near-duplicates that are folded into one count once."""
+    members = gallery.index.members
+    pairs = np.unique(np.stack([members.product, members.entry])[:, gallery.alive], axis=1)
+    rows, counts = np.unique(pairs[0], return_counts=True)
+    return {gallery.products[row].product_id: int(n) for row, n in zip(rows, counts, strict=True)}
+
+
+def _ask(searcher: Searcher, version: str, query: LabelledQuery, photo: bytes, wanted: int) -> Outcome:
     begun = time.perf_counter()
-    request = SearchRequest(photo=photo, num=MAX_PAGE, distinct_product=False)
-    answer: SearchAnswer = searcher.search(request, record=False)
+    answer = searcher.search(SearchRequest(photo=photo, num=MAX_PAGE, distinct_product=False), record=False)
     ms = 1e3 * (time.perf_counter() - begun)
+    if answer.index_version != version:
+        raise ConflictError(f"index {answer.index_version} went live while {version} was measured; evaluate again")
     relevant = np.zeros(MAX_PAGE, np.bool_)
     for place, result in enumerate(answer.results):
-        folded = {listing.product_id for listing in result.duplicates}
-        relevant[place] = query.product_id == result.product.product_id or query.product_id in folded
+        listed = {result.product.product_id, *(listing.product_id for listing in result.duplicates)}
+        relevant[place] = query.product_id in listed
     best = answer.categories[0] if answer.categories else None
     return Outcome(
         query=query,
         relevant=relevant,
-        wanted=max(wanted, int(relevant.sum())),
-        shown=tuple((r.image.image_id, r.product.product_id, r.visual_score) for r in answer.results[:5]),
+        wanted=wanted,
+        shown=tuple(ShownHit(r.image.image_id, r.product.product_id, r.visual_score) for r in answer.results[:SHOWN]),
         category_id=best.id if best else "",
         confidence=best.score if best else 0.0,
         ms=ms,
@@ -210,8 +252,6 @@ def _ask(searcher: Searcher, query: LabelledQuery, wanted: int) -> Outcome:
 
 
 def _figures(outcomes: Sequence[Outcome]) -> Figures:
-    if not outcomes:
-        return Figures(0, {}, 0.0, 0.0)
     relevant = np.stack([outcome.relevant for outcome in outcomes])
     wanted = np.array([outcome.wanted for outcome in outcomes], np.int64)
     return Figures(
@@ -222,14 +262,13 @@ def _figures(outcomes: Sequence[Outcome]) -> Figures:
     )
 
 
-def _category(shop: Shop, outcomes: Sequence[Outcome]) -> tuple[float | None, float | None]:
-    labelled = [(o, top) for o in outcomes if o.query.category and (top := shop.taxonomy.top_of(o.query.category))]
-    voted = [(outcome, top) for outcome, top in labelled if outcome.category_id]
-    if not voted:
-        return None, None
-    right = np.array([outcome.category_id == top for outcome, top in voted])
-    confidence = np.array([min(1.0, outcome.confidence) for outcome, _ in voted])
-    return float(right.mean()), expected_calibration_error(confidence, right)
+def _category(shop: Shop, outcomes: Sequence[Outcome]) -> CategoryFigures | None:
+    labelled = [(o, top) for o in outcomes if o.category_id and (top := shop.taxonomy.top_of(o.query.category))]
+    if not labelled:
+        return None
+    right = np.array([outcome.category_id == top for outcome, top in labelled])
+    confidence = np.array([min(1.0, outcome.confidence) for outcome, _ in labelled])
+    return CategoryFigures(len(labelled), float(right.mean()), expected_calibration_error(confidence, right))
 
 
 def _recall_json(figures: Figures) -> dict[str, Any]:
@@ -240,20 +279,31 @@ def _recall_json(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _query(path: Path, line: int, row: Mapping[str, str | None]) -> LabelledQuery:
-    image, product_id = (row["image"] or "").strip(), (row["product_id"] or "").strip()
-    if not image or not product_id:
-        raise InputError(f"{path.name}, line {line}: need image and product_id, got {image!r} and {product_id!r}")
-    text, box = (row.get("box") or "").strip(), None
-    if text:
-        try:
-            box = Box(*(float(part) for part in text.split(",")))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path.name}, line {line}: need a box left,top,right,bottom, got {text!r}") from error
+def _query(path: Path, line: int, row: Mapping[str | None, Any]) -> LabelledQuery:
+    where = f"{path.name}, line {line}"
+    if None in row:
+        raise InputError(f'{where}: more cells than the header has; put a box into quotes: "10,20,110,220"')
+    image, product_id, category, box, slice_ = (
+        (row.get(name) or "").strip() for name in ("image", "product_id", "category", "box", "slice")
+    )
+    if not image or not product_id or "\0" in image:
+        raise InputError(f"{where}: need image and product_id, got {image!r} and {product_id!r}")
     return LabelledQuery(
         image=path.parent / image,
         product_id=ProductId(product_id),
-        category=(row.get("category") or "").strip(),
-        box=box,
-        slice=(row.get("slice") or "").strip(),
+        category=category,
+        box=_box(where, box) if box else None,
+        slice=slice_,
     )
+
+
+def _box(where: str, text: str) -> Box:
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
+        raise InputError(
+            f"{where}: need a box left,top,right,bottom in pixels with left < right and top < bottom, got {text!r}"
+        )
+    return Box(left, top, right, bottom)

@@ -3,7 +3,7 @@
 import io
 import shutil
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ from PIL import Image, ImageEnhance
 
 from sameitem.core.boxes import scale_box
 from sameitem.core.database import write
-from sameitem.core.errors import InputError
+from sameitem.core.errors import InputError, NotFoundError
 from sameitem.core.jobs import run_job
 from sameitem.core.photo_store import decode_stored
-from sameitem.core.records import CatalogueImage, ProductId
+from sameitem.core.records import CatalogueImage, ContentHash, Pixels, ProductId
 from sameitem.core.settings import load_settings
 from sameitem.engine.versions import current
 from sameitem.evaluation.evaluate import Evaluation, LabelledQuery, Outcome, evaluate, read_queries
-from sameitem.evaluation.report import contact_sheet
+from sameitem.evaluation.report import SheetRow, contact_sheet
 from sameitem.features.colour import describe_colour
 from sameitem.features.preprocess import crop
 from sameitem.pipeline.gallery import Gallery
@@ -29,14 +29,16 @@ from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import draw_shop
 from sameitem.upkeep.founding import found_shop
-from sameitem.upkeep.measure import picture_of
+from sameitem.upkeep.measure import photo_of, picture_of
 from sameitem.upkeep.work import Tell, work_of
 
+MARK = "DEMO.txt"  # its text says that the folder is a demo shop, which the next demo may replace
+MARK_TEXT = "A demo shop made by `sameitem demo`. The next `sameitem demo` here deletes everything in this folder.\n"
 SHEET = "contact-sheet.png"
 DRAWN = "drawn"  # folder of the drawn catalogue in the demo shop
 HELD_OUT = "held-out"  # folder of the photos of one's own that are searched with
 MAX_HELD_OUT = 400
-SHEET_ROWS, SHEET_HITS = 8, 5
+SHEET_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,16 @@ def run_demo(folder: Path, *, source: Path | None, tell: Tell) -> DemoReport:
         tell: is told how far it is.
 
     Raises:
+        NotFoundError: `source` is no folder.
         InputError: the folder holds something else than a demo shop, or `source` has too few products.
     """
+    if source is not None:
+        _check_source(source.resolve(), folder.resolve())
     _clear(folder)
     found_shop(folder)
-    (folder / DRAWN).mkdir()  # marks the folder as a demo
-    shop = Shop(folder, load_settings(folder)[0])
+    (folder / MARK).write_text(MARK_TEXT, encoding="utf-8")
+    own_database = {"catalogue": {"url": ""}}  # never the one that the environment may name
+    shop = Shop(folder, load_settings(folder, own_database)[0])
     try:
         if source is None:
             drawn = draw_shop(
@@ -119,12 +125,29 @@ def run_demo(folder: Path, *, source: Path | None, tell: Tell) -> DemoReport:
         shop.close()
 
 
+def _check_source(source: Path, folder: Path) -> None:
+    if not source.is_dir():
+        raise NotFoundError(f"no folder {source}; give --from a folder with your photos, a sub-folder per product")
+    if source == folder or source in folder.parents or folder in source.parents:
+        raise InputError(
+            f"the photos in {source} and the demo shop in {folder} must not lie in one another; choose another place "
+            "for the shop with --dir"
+        )
+
+
 def _clear(folder: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
+    """Empty the folder of an earlier demo; leave any other that is not empty alone."""
+    if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not (folder / DRAWN).is_dir():
-        raise InputError(f"{folder} is not empty and no demo shop; choose another with --dir")
-    shutil.rmtree(folder)
+    mark = folder / MARK
+    if not mark.is_file() or mark.read_bytes() != MARK_TEXT.encode():
+        raise InputError(f"{folder} is not empty and not a demo shop; choose another folder with --dir")
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != mark:
+            entry.unlink()
+    mark.unlink()  # last: an interrupted clearing can be taken up again
 
 
 def _run(shop: Shop, kind: str, arguments: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -138,49 +161,58 @@ def _import(shop: Shop, source: Path, tell: Tell) -> None:
 def _hold_out(shop: Shop, folder: Path) -> tuple[list[LabelledQuery], str]:
     """Take one image of each product that has several out of the catalogue, to search with it.
 
-    Where no product has a second image, altered copies are searched with: cropped, darker, compressed.
+    The image held out is the product's last that no other listing repeats. Where no product has a second image, altered
+    copies are searched with: cropped, turned, darker, compressed.
     """
     images: dict[ProductId, list[CatalogueImage]] = defaultdict(list)
+    listings: Counter[ContentHash] = Counter()
     for batch in shop.catalogue.scan():
         for image, _ in batch:
             images[image.product_id].append(image)
+            listings[image.content_hash] += 1
     if len(images) < 2:
         raise InputError(
             f"found {len(images)} product(s); need at least two: one sub-folder per product, or file names that "
             "begin with the product (lamp-12_1.jpg, lamp-12_2.jpg)"
         )
+    spare = [
+        next((image for image in reversed(part) if listings[image.content_hash] == 1), None)
+        for part in images.values()
+        if len(part) > 1
+    ]
+    held_out = [image for image in spare if image is not None][:MAX_HELD_OUT]
     folder.mkdir()
-    several = [part for part in images.values() if len(part) > 1][:MAX_HELD_OUT]
-    chosen = [part[-1] for part in several] or [part[0] for part in images.values()][:MAX_HELD_OUT]
-    queries = []
-    for number, image in enumerate(chosen):
-        path = folder / f"{number:04}.jpg"
-        encoded = shop.photos.read(image.content_hash)
-        path.write_bytes(encoded if several else _altered(encoded))
-        queries.append(LabelledQuery(image=path, product_id=image.product_id))
-    if several:
+    if held_out:
+        queries = [_query(shop, folder, image, altered=False) for image in held_out]
         with write(shop.database) as connection:
-            for image in chosen:
+            for image in held_out:
                 shop.catalogue.delete_image(connection, image.product_id, image.name)
-    return queries, "held-out photos" if several else "altered copies of your photos (no product has a second one)"
+        return queries, "held-out photos"
+    firsts = [part[0] for part in images.values()][:MAX_HELD_OUT]
+    kind = "altered copies of your photos (no product has a second one)"
+    return [_query(shop, folder, image, altered=True) for image in firsts], kind
 
 
-def _altered(encoded: bytes) -> bytes:
-    with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as picture:
-        width, height = picture.size
-        part = picture.crop((width // 8, height // 8, width - width // 10, height - height // 10)).rotate(
-            6, expand=False
-        )
-        out = io.BytesIO()
-        ImageEnhance.Brightness(part).enhance(0.75).save(out, "JPEG", quality=60)
+def _query(shop: Shop, folder: Path, image: CatalogueImage, *, altered: bool) -> LabelledQuery:
+    path = folder / f"{image.image_id}.jpg"
+    encoded = shop.photos.read(image.content_hash)
+    path.write_bytes(_altered(decode_stored(encoded)) if altered else encoded)
+    return LabelledQuery(image=path, product_id=image.product_id)
+
+
+def _altered(pixels: Pixels) -> bytes:
+    height, width = pixels.shape[:2]
+    part = Image.fromarray(pixels[height // 8 : height - height // 10, width // 8 : width - width // 10])
+    darker = ImageEnhance.Brightness(part.rotate(6, Image.Resampling.BILINEAR)).enhance(0.75)
+    out = io.BytesIO()
+    darker.save(out, "JPEG", quality=60)
     return out.getvalue()
 
 
 def _histogram_recall(shop: Shop, queries: Sequence[LabelledQuery]) -> float:
     """Return the share of queries whose nearest picture by the colour histogram of the (true) box is right."""
     gallery = Gallery.open(shop.index_root / str(current(shop.index_root)), shop.taxonomy)
-    colours = np.asarray(gallery.index.colours, np.float32)
-    products = [gallery.product_id(int(row)) for row in gallery.index.members.representative]
+    colours, start = np.asarray(gallery.index.colours, np.float32), gallery.index.members.start
     right = []
     for query in queries:
         photo = shop.intake.take(query.image.read_bytes())
@@ -189,7 +221,8 @@ def _histogram_recall(shop: Shop, queries: Sequence[LabelledQuery]) -> float:
             across, down = photo.width / photo.original_width, photo.height / photo.original_height
             pixels = crop(pixels, scale_box(query.box, across, down))
         nearest = int(np.abs(colours - describe_colour(pixels)).sum(axis=1).argmin())
-        right.append(products[nearest] == query.product_id)
+        listed = {gallery.product_id(row) for row in range(start[nearest], start[nearest + 1])}
+        right.append(query.product_id in listed)
     return float(np.mean(right))
 
 
@@ -207,19 +240,16 @@ def _page_ms(shop: Shop, queries: Sequence[LabelledQuery]) -> dict[str, float]:
 
 
 def _sheet(shop: Shop, evaluation: Evaluation) -> Image.Image:
-    """Return the example result: mostly queries that found their product, and one that did not."""
+    """Return the example result: queries that found their product, spread over all, and at least one that did not."""
     found = [outcome for outcome in evaluation.outcomes if outcome.rank == 1]
-    missed = [outcome for outcome in evaluation.outcomes if outcome.rank != 1][:1]
-    step = max(1, len(found) // SHEET_ROWS)
-    chosen = found[::step][: SHEET_ROWS - len(missed)] + missed
-    return contact_sheet([_sheet_row(shop, outcome) for outcome in chosen])
+    missed = [outcome for outcome in evaluation.outcomes if outcome.rank != 1]
+    places = np.linspace(0, len(found) - 1, min(len(found), SHEET_ROWS - 1)).astype(int)
+    chosen = [found[place] for place in places] + missed[: SHEET_ROWS - len(places)]
+    return contact_sheet([row for outcome in chosen if (row := _sheet_row(shop, outcome)) is not None])
 
 
-def _sheet_row(shop: Shop, outcome: Outcome) -> tuple[Any, list[tuple[Any, bool]]]:
-    query = decode_stored(shop.intake.take(outcome.query.image.read_bytes()).encoded)
-    hits = []
-    for place, (image_id, _, _) in enumerate(outcome.shown[:SHEET_HITS]):
-        pixels = picture_of(shop, image_id)
-        if pixels is not None:
-            hits.append((pixels, bool(outcome.relevant[place])))
-    return query, hits
+def _sheet_row(shop: Shop, outcome: Outcome) -> SheetRow | None:
+    photo = photo_of(shop, outcome.query.image)
+    pictures = [picture_of(shop, hit.image_id) for hit in outcome.shown]
+    hits = [(p, bool(right)) for p, right in zip(pictures, outcome.relevant, strict=False) if p is not None]
+    return None if photo is None else SheetRow(photo, outcome.query.slice, hits)

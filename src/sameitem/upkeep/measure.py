@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sameitem.core.errors import SameItemError
+from sameitem.core.errors import ImageError, InputError, NotFoundError
+from sameitem.core.photo_store import decode_stored
 from sameitem.core.records import ImageId, Pixels
 from sameitem.evaluation.evaluate import Evaluation, evaluate, read_queries
 from sameitem.evaluation.report import write_html
@@ -20,14 +21,22 @@ def evaluate_shop(shop: Shop, queries: Path, *, html: Path | None, tell: Tell) -
         tell: is told how far it is.
 
     Raises:
-        NotFoundError: there is no such file.
-        InputError: the file cannot be read.
+        NotFoundError: there is no file of queries.
+        InputError: it cannot be read, no query could be measured, or the report cannot be written.
         UnavailableError: nothing was published yet.
+        ConflictError: another index version went live meanwhile.
     """
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"cannot write the report {html}: there is no folder {html.parent}", field="html")
     labelled = read_queries(queries)
     evaluation = evaluate(shop, labelled, tell=lambda done, total: tell("evaluate", 100 * done / total, {"done": done}))
     if html is not None:
-        write_html(evaluation, html, lambda image_id: picture_of(shop, image_id))
+        write_html(
+            evaluation,
+            html,
+            picture_of=lambda image_id: picture_of(shop, image_id),
+            photo_of=lambda path: photo_of(shop, path),
+        )
     return evaluation
 
 
@@ -36,5 +45,13 @@ def picture_of(shop: Shop, image_id: ImageId) -> Pixels | None:
     listing = shop.catalogue.listings([image_id])
     try:
         return shop.photos.pixels(listing[image_id][0].content_hash) if listing else None
-    except SameItemError:
+    except (NotFoundError, ImageError):
+        return None
+
+
+def photo_of(shop: Shop, path: Path) -> Pixels | None:
+    """Return a query's photo as intake takes it; None where it cannot be read."""
+    try:
+        return decode_stored(shop.intake.take(path.read_bytes()).encoded)
+    except (InputError, OSError):
         return None

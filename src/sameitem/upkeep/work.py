@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from sameitem.catalog.importer import import_catalogue, majority_stays
-from sameitem.core.jobs import Job, Progress, Work
+from sameitem.core.errors import InputError, UnavailableError
+from sameitem.core.jobs import Cancelled, Job, Progress, Work
 from sameitem.pipeline.offline import build
 from sameitem.pipeline.shop import Shop
 
 Tell = Callable[[str, float, Mapping[str, int]], None]  # what is done, percent, counts
-_SHARES = {
+_STEPS = {  # of a build, in order: percent of its time, roughly
     "selection": 2,
     "features": 70,
     "near-duplicates": 5,
@@ -21,6 +23,7 @@ _SHARES = {
     "certificate": 11,
     "publish": 2,
 }
+_BEGINS = dict(zip(_STEPS, accumulate(_STEPS.values(), initial=0), strict=False))  # percent where a step begins
 
 
 def silent(_step: str, _percent: float, _counts: Mapping[str, int]) -> None:
@@ -41,32 +44,34 @@ def work_of(
     def run_import(job: Job, _progress: Progress) -> dict[str, Any]:
         uploaded = bool(job.arguments["uploaded"])
         source = shop.folder / job.arguments["source"]
-        report = import_catalogue(
-            source,
-            catalogue=shop.catalogue,
-            intake=shop.intake,
-            store=shop.photos,
-            table=shop.jobs,
-            job=job,
-            settings=shop.settings.imports,
-            max_file_bytes=shop.settings.intake.max_file_bytes,
-            errors_folder=shop.folder,
-            columns=job.arguments["columns"],
-            full=job.arguments["full"],
-            confirm=confirm,
-            local_root=None if uploaded else Path("/"),
-            on_progress=lambda percent, counts: tell("import", percent, counts),
-        )
+        try:
+            report = import_catalogue(
+                source,
+                catalogue=shop.catalogue,
+                intake=shop.intake,
+                store=shop.photos,
+                table=shop.jobs,
+                job=job,
+                settings=shop.settings.imports,
+                max_file_bytes=shop.settings.intake.max_file_bytes,
+                errors_folder=shop.folder,
+                columns=job.arguments["columns"],
+                full=job.arguments["full"],
+                confirm=confirm,
+                local_root=None if uploaded else Path("/"),
+                on_progress=lambda percent, counts: tell("import", percent, counts),
+            )
+        except (InputError, UnavailableError, Cancelled):
+            if uploaded:  # the job ends here and is not taken up again, as it would be after a kill
+                source.unlink()
+            raise
         if uploaded:
             source.unlink()
         return asdict(report)
 
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
         def hear(step: str, share: float) -> None:
-            before = sum(
-                part for name, part in _SHARES.items() if list(_SHARES).index(name) < list(_SHARES).index(step)
-            )
-            percent = before + share * _SHARES[step]
+            percent = _BEGINS[step] + share * _STEPS[step]
             progress(percent=percent)
             tell(step, percent, {})
 
