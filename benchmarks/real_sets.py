@@ -98,13 +98,13 @@ def run(case: Case, data: Path, folder: Path) -> Line:
 def _write_table(table: Path, rows: Sequence[Row], data: Path, folder: Path) -> Path:
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["product_id", "image", "category"])
+        writer.writerow(["product_id", "image", "category", "kind"])
         for row in rows:
             photo = _photo(folder, row)
             photo.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(data / row.archive) as archive:
                 photo.write_bytes(archive.read(row.member))
-            writer.writerow([row.product, photo.relative_to(folder), row.top14])
+            writer.writerow([row.product, photo.relative_to(folder), row.top14, "main"])  # none is an extra
     return table
 
 

@@ -49,7 +49,7 @@ def test_a_good_picture_of_a_product_on_sale_stands_in_the_gallery() -> None:
         ({"contrast": 0.4}, Reason.FLAT, "contrast 0.4, at least 2"),
         ({"sharpness": 1.25}, Reason.BLURRED, "sharpness 1.2, at least 8"),
         ({"text_share": 0.75}, Reason.TEXT, "text share 0.75, at most 0.5"),
-        ({"collage_share": 0.9}, Reason.COLLAGE, "collage evidence 0.90, at most 0.6"),
+        ({"collage_share": 0.9}, Reason.COLLAGE, "collage evidence 0.90, at most 0.7"),
     ],
 )
 def test_a_poor_picture_is_set_aside_with_the_measure_and_its_bound(

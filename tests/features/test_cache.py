@@ -71,7 +71,7 @@ def test_model_versions_do_not_see_each_other(tmp_path: Path) -> None:
     assert len(FeatureCache(tmp_path, "n", DIM).get([key(1)]).positions) == 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(sizes=lists(tuples(integers(1, 9), integers(1, 20)), min_size=1, max_size=6))
 def test_many_small_puts_leave_few_segments(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[int, int]]

@@ -96,12 +96,12 @@ def test_threads_and_batch_are_positive(tmp_path: Path, threads: int, batch: int
 
 
 @pytest.mark.slow
-def test_a_shipped_feature_does_not_depend_on_its_batch_bit_by_bit(shipped: Embedder) -> None:
+def test_the_other_crops_of_a_batch_change_a_shipped_feature_by_rounding_at_most(shipped: Embedder) -> None:
     crops = photos(37)
     alone = np.concatenate([shipped.embed([crop]) for crop in crops])
     for batch in (2, 5, 32):
-        assert np.array_equal(Embedder(shipped_model(), batch=batch).embed(crops), alone)
-    assert np.array_equal(shipped.embed(crops[::-1]), alone[::-1])
+        assert Embedder(shipped_model(), batch=batch).embed(crops) == pytest.approx(alone, abs=1e-6)
+    assert shipped.embed(crops[::-1]) == pytest.approx(alone[::-1], abs=1e-6)
 
 
 @pytest.mark.slow

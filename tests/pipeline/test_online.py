@@ -45,7 +45,7 @@ def test_a_catalogue_photo_finds_itself_first(searcher: Searcher, drawn: DemoSho
         answer = searcher.search(SearchRequest(photo=(drawn.folder / row["image"]).read_bytes()))
         best = answer.results[0]
         assert row["product_id"] in {best.product.product_id, *(listing.product_id for listing in best.duplicates)}
-        assert best.visual_score > 0.98
+        assert best.visual_score > 0.8
 
 
 def test_the_answer_says_where_box_and_category_come_from(

@@ -103,6 +103,7 @@ _STRIP: Final = 48  # px: width in which strokes are counted
 _EDGE: Final = 40  # luma levels across 2 px
 _QUIET: Final = 8.0  # standard deviation of a row of plain ground
 _LINE_HEIGHTS: Final = (5, 40)  # px, at each scale
+_LINES: Final = 7  # that a picture has room for, at least; what is taller is a row of things
 _SCALES: Final = (1, 2)
 _STROKES: Final = (1.0, 8.0)  # strokes in a piece of line as wide as it is high
 _GROUND: Final = (0.3, 0.92)  # share of a line that is ground, between the strokes
@@ -138,7 +139,8 @@ def _text_lines(luma: Luma) -> NDArray[np.bool_]:
     means = pieces.mean(axis=2)
     strip, top, bottom = _runs((pieces * pieces).mean(axis=2) - means * means > _QUIET**2)
     tall = bottom - top
-    fits = (tall >= _LINE_HEIGHTS[0]) & (tall <= _LINE_HEIGHTS[1]) & (top > 0) & (bottom < height)
+    tallest = min(_LINE_HEIGHTS[1], height // _LINES)
+    fits = (tall >= _LINE_HEIGHTS[0]) & (tall <= tallest) & (top > 0) & (bottom < height)
     strip, top, bottom, tall = strip[fits], top[fits], bottom[fits], tall[fits]
     totals = np.concatenate([np.zeros((1, strips), np.int64), strokes.cumsum(axis=0)])
     density = (totals[bottom, strip] - totals[top, strip]) / _STRIP  # strokes a row * height / width

@@ -33,7 +33,7 @@ figure {{ margin: 0; width: {SIDE}px; }} figcaption {{ font-size: 13px; line-hei
 figure img, .missing {{ display: block; box-sizing: border-box; width: {SIDE}px; height: {SIDE}px; margin-bottom: .3rem;
   object-fit: contain; background: #f6f8fa; border: 1px solid {PALE}; border-radius: 4px; }}
 .missing {{ padding: 4rem 0; text-align: center; font-size: 13px; color: {GREY}; }}
-.query {{ margin-right: 1rem; }} .query img {{ border: 2px solid {GREY}; }}
+@media (min-width: 66rem) {{ .query {{ margin-right: 1rem; }} }} .query img {{ border: 2px solid {GREY}; }}
 .right img, .right .missing {{ border: 3px solid {GREEN}; }}
 .right b::after {{ content: " \\2713"; color: {GREEN}; }}
 """
@@ -108,7 +108,7 @@ def contact_sheet(rows: Sequence[SheetRow], *, side_px: int = 168) -> Image.Imag
     draw.text((left, gap), "found, best first (green: the right product)", INK, font)
     for number, row in enumerate(rows):
         top = gap + label_px + number * (side_px + label_px)
-        sheet.paste(_framed(row.photo, side_px, GREY, 1), (gap, top))
+        sheet.paste(_framed(row.photo, side_px, GREY, 1, around=PALE), (gap, top))
         draw.text((gap, top + side_px + 2), row.caption, GREY, font)
         for place, (pixels, is_right) in enumerate(row.hits):
             picture = _framed(pixels, side_px, GREEN, 4) if is_right else _framed(pixels, side_px, PALE, 1)
@@ -128,7 +128,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
     """Return what the figures rest on, and what is not in them."""
     notes = [
         f"{evaluation.gallery:,} images in the gallery; a query takes {evaluation.ms['p50']:.0f} ms (p50), "
-        f"{evaluation.ms['p99']:.0f} ms (p99). Brackets: bootstrap 95 % intervals."
+        f"{evaluation.ms['p99']:.0f} ms (p99). Brackets: bootstrap 95 % intervals, which say little where a few "
+        "queries all agree."
     ]
     if (category := evaluation.category) is not None:
         notes.append(
@@ -136,10 +137,10 @@ def _notes(evaluation: Evaluation) -> list[str]:
             f"{category.ece:.3f})."
         )
     if evaluation.dropped:
-        notes.append(f"{evaluation.dropped:,} queries count as missed: selection dropped their product.")
+        notes.append(f"Counted as missed: {evaluation.dropped:,} whose product selection dropped.")
     if evaluation.unknown:
-        notes.append(f"{evaluation.unknown:,} queries are left out: their product is not in the catalogue.")
-    notes += [f"{count:,} queries are left out: {reason}" for reason, count in evaluation.failed.items()]
+        notes.append(f"Left out: {evaluation.unknown:,} whose product is not in the catalogue.")
+    notes += [f"Left out: {count:,}; {reason}" for reason, count in evaluation.failed.items()]
     return notes
 
 
@@ -198,9 +199,9 @@ def _img(pixels: Pixels, *, alt: str) -> str:
     return f"<img src='data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}' alt='{_text(alt)}'>"
 
 
-def _framed(pixels: Pixels, side_px: int, colour: str, width_px: int) -> Image.Image:
+def _framed(pixels: Pixels, side_px: int, colour: str, width_px: int, *, around: str = "white") -> Image.Image:
     inner = side_px - 2 * width_px
-    return ImageOps.expand(ImageOps.pad(Image.fromarray(pixels), (inner, inner), color="white"), width_px, colour)
+    return ImageOps.expand(ImageOps.pad(Image.fromarray(pixels), (inner, inner), color=around), width_px, colour)
 
 
 def _text(value: str) -> str:

@@ -101,7 +101,7 @@ class Embedder:
         return self._model.dim
 
     def embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Turn crops of any size into features; a crop's feature does not depend on its companions.
+        """Turn crops of any size into features; companions change a crop's feature by rounding at most.
 
         Returns:
             (crops, dim) rows of unit length, in the order of the crops.

@@ -68,16 +68,11 @@ class SubjectPooling(nn.Module):
         self.contrast = contrast
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Pool (n, channels, 7, 7) maps to (n, channels).
-
-        Every sum runs over the last axis: ONNX Runtime rounds other sums, and matrix products of maps, by the size of
-        the batch, and a feature must not depend on its companions.
-        """
+        """Pool (n, channels, 7, 7) maps to (n, channels)."""
         cells = maps.flatten(2)  # (n, channels, cells)
-        by_cell = cells.transpose(1, 2)  # (n, cells, channels)
-        border = (cells * self.border).sum(2)  # (n, channels)
-        lengths = (by_cell * by_cell).sum(2).sqrt() * (border * border).sum(1, keepdim=True).sqrt()  # (n, cells)
-        likeness = (by_cell * border[:, None, :]).sum(2) / torch.maximum(lengths, torch.tensor(1e-6))
+        border = (cells * self.border).sum(2, keepdim=True)  # (n, channels, 1)
+        lengths = (cells * cells).sum(1).sqrt() * (border * border).sum(1).sqrt()  # (n, cells)
+        likeness = (cells * border).sum(1) / torch.maximum(lengths, torch.tensor(1e-6))
         weight = self.centre * torch.exp(-self.contrast * likeness)
         weight = weight / weight.sum(1, keepdim=True)
         return (cells * weight[:, None, :]).sum(2)
@@ -91,12 +86,11 @@ class BaseModel(nn.Module):
     def __init__(self, trunk: Trunk, pooling: SubjectPooling, projection: NDArray[np.float64]) -> None:
         super().__init__()
         self.trunk, self.pooling = trunk, pooling
-        self.register_buffer("projection", torch.from_numpy(projection.T.astype(np.float32).copy()))  # (dim, channels)
+        self.register_buffer("projection", torch.from_numpy(projection.astype(np.float32)))  # (channels, dim)
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed normalised images."""
-        pooled = self.pooling(self.trunk(image))
-        projected = (self.projection @ pooled[:, :, None]).squeeze(2)  # a product per image: see SubjectPooling
+        projected = self.pooling(self.trunk(image)) @ self.projection
         length = (projected * projected).sum(1, keepdim=True).sqrt()
         feature: Tensor = projected / torch.maximum(length, torch.tensor(1e-6))
         return feature

@@ -25,12 +25,15 @@ from sameitem.core.records import Box, CatalogueImage, Pixels, Product, ProductI
 from sameitem.engine.members import EntryHit
 from sameitem.engine.versions import current
 from sameitem.features.colour import describe_colour
+from sameitem.features.embed import Embedder
 from sameitem.features.preprocess import crop
 from sameitem.pipeline.gallery import Gallery, Listing
 from sameitem.pipeline.shop import Shop
 
 MAX_DEPTH = 1000  # start + num
 MAX_PAGE = 100
+VIEWS = (1.0, 0.8, 0.65)  # sides of the centred views of a whole photo, as shares of its sides
+WHOLE_PHOTO = "whole_photo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class _Query:
     box: Box
     box_source: str
     subject: Pixels
+    is_new: bool  # a user's photo, not one of the catalogue
 
 
 @dataclass(slots=True)
@@ -169,7 +173,7 @@ class Searcher:
             query = self._take(request, record=record)
         with stage("feature"):
             embedder = self._shop.embedder(gallery.model_version)
-            feature = embedder.embed([query.subject])[0]
+            feature = _feature(embedder, query)
             weight = self._shop.settings.engine.colour_weight
             colour = describe_colour(query.subject) if weight else None
         with stage("category"):
@@ -231,8 +235,16 @@ class Searcher:
                 self._shop.query_photos.put(photo)
         box = placed_box(given, size, relative=request.box_is_relative and request.box is not None)
         subject = crop(pixels, scale_box(box, pixels.shape[1] / size[0], pixels.shape[0] / size[1]))
-        source = "whole_photo" if given is None else "caller"
-        return _Query(photo_hash=photo_hash, width=size[0], height=size[1], box=box, box_source=source, subject=subject)
+        source = WHOLE_PHOTO if given is None else "caller"
+        return _Query(
+            photo_hash=photo_hash,
+            width=size[0],
+            height=size[1],
+            box=box,
+            box_source=source,
+            subject=subject,
+            is_new=request.image_of is None,
+        )
 
     def _categories(
         self, gallery: Gallery, query: _Query, feature: NDArray[np.float32], given: Sequence[str]
@@ -244,7 +256,7 @@ class Searcher:
         predicted: tuple[CategoryScore, ...] = ()
         if gallery.reference is not None:
             base = self._shop.base_embedder
-            general = feature if base.version == gallery.model_version else base.embed([query.subject])[0]
+            general = feature if base.version == gallery.model_version else _feature(base, query)
             predicted = tuple(
                 CategoryScore(top, name(top), score)
                 for top, score in gallery.vote(general, self._shop.settings.category)
@@ -303,6 +315,19 @@ class Searcher:
 def visual_score(hit: EntryHit) -> float:
     """Return the cosine of query and image, clipped to 0..1 (larger is more alike)."""
     return min(1.0, max(0.0, 1.0 - hit.distance / 2))
+
+
+def _feature(embedder: Embedder, query: _Query) -> NDArray[np.float32]:
+    """Return the feature of the subject: of the caller's box as it is, of a whole photo averaged over centred views.
+
+    Where nobody said where the subject is, it is likely in the middle (docs/decisions/0003-whole-photo-queries.md).
+    """
+    height, width = query.subject.shape[:2]
+    sides = VIEWS if query.box_source == WHOLE_PHOTO and query.is_new else (1.0,)
+    margins = [((1 - side) / 2 * width, (1 - side) / 2 * height) for side in sides]
+    views = [crop(query.subject, Box(left, top, width - left, height - top)) for left, top in margins]
+    mean = embedder.embed(views).mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean), np.float32)
 
 
 def _checked(request: SearchRequest) -> Filter | None:

@@ -240,10 +240,10 @@ def _page_ms(shop: Shop, queries: Sequence[LabelledQuery]) -> dict[str, float]:
 
 
 def _sheet(shop: Shop, evaluation: Evaluation) -> Image.Image:
-    """Return the example result: queries that found their product, spread over all, and at least one that did not."""
+    """Return the example result: queries that found their product, spread over all, and one or more that did not."""
     found = [outcome for outcome in evaluation.outcomes if outcome.rank == 1]
     missed = [outcome for outcome in evaluation.outcomes if outcome.rank != 1]
-    places = np.linspace(0, len(found) - 1, min(len(found), SHEET_ROWS - 1)).astype(int)
+    places = np.linspace(0, len(found) - 1, min(len(found), SHEET_ROWS - min(1, len(missed)))).astype(int)
     chosen = [found[place] for place in places] + missed[: SHEET_ROWS - len(places)]
     return contact_sheet([row for outcome in chosen if (row := _sheet_row(shop, outcome)) is not None])
 

@@ -35,7 +35,7 @@ RING = Form(0.012, 0.9)
 
 def sneaker(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str:
     """Draw a sports shoe from the side: sole, panels, laces, a mark on the flank."""
-    name, sheet = patterned(rng, palette, plain_share=0.55)
+    name, sheet = patterned(rng, palette, plain_share=0.35)
     material = ("leather", "knit", "linen")[rng.integers(0, 3)]
     sheet = worked(sheet, material, rng)
     collar, tongue = rng.uniform(0.28, 0.4), rng.uniform(0.22, 0.3)
@@ -211,7 +211,7 @@ def boot(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str:
 
 def heel(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str:
     """Draw a pump or a strapped sandal with a heel, from the side."""
-    name, sheet = patterned(rng, palette, plain_share=0.6)
+    name, sheet = patterned(rng, palette, plain_share=0.35)
     sheet = worked(sheet, "leather", rng)
     lift = rng.uniform(0.16, 0.34)
     back, floor = 0.78 - lift, 0.8
@@ -226,8 +226,8 @@ def heel(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str:
         worked(filled((palette.main, palette.accent, palette.second)[rng.integers(0, 3)]), "paper", rng),
         Form(0.01, 0.6, "x", 0.2),
     )
-    canvas.stroke(sole, rng.uniform(0.025, 0.06), SOLES[rng.integers(0, 4)], PANEL)
-    kind = int(rng.integers(0, 3))
+    canvas.stroke(sole, rng.uniform(0.03, 0.09), SOLES[rng.integers(0, 4)], PANEL)
+    kind = int(rng.choice(3, p=[0.45, 0.3, 0.25]))
     toe = rng.uniform(0.9, 0.98)
     if kind < 2:
         cut = rng.uniform(0.0, 0.04)

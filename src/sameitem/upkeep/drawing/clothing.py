@@ -132,7 +132,7 @@ def t_shirt(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str
     canvas.stitches(points((0.5 - hem, bottom - 0.015), (0.5 + hem, bottom - 0.015)), mixed(palette.main, DARK, 0.4))
     _neckline(canvas, rng, neck, top - 0.03, contrast, ("crew", "crew", "scoop", "vee")[rng.integers(0, 4)])
     if printed:
-        emblem(canvas, rng, 0.5, rng.uniform(0.36, 0.46), rng.uniform(0.09, 0.15), inks(rng, palette, palette.main))
+        emblem(canvas, rng, 0.5, rng.uniform(0.36, 0.46), rng.uniform(0.11, 0.17), inks(rng, palette, palette.main))
         words = "printed cotton"
     elif rng.random() < 0.3:
         canvas.part(rectangle(0.55, 0.3, 0.65, 0.42, 0.01), palette.third, PANEL)
@@ -210,7 +210,7 @@ def sheets_for_collar(sheet: Pixels) -> Pixels:
 def sweater(canvas: Canvas, rng: Generator, palette: Palette, brand: str) -> str:
     """Draw a knitted sweater or a hooded sweatshirt."""
     hooded = rng.random() < 0.4
-    name, sheet = patterned(rng, palette, plain_share=0.75 if hooded else 0.15)
+    name, sheet = patterned(rng, palette, plain_share=0.6 if hooded else 0.1)
     sheet = worked(worked(sheet, "folds", rng), "paper" if hooded else "knit", rng)
     rib = worked(filled(palette.third if rng.random() < 0.4 else palette.main), "rib", rng)
     shoulder, hem, top, bottom = rng.uniform(0.22, 0.26), rng.uniform(0.2, 0.25), 0.17, rng.uniform(0.84, 0.92)

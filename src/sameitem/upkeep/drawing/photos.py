@@ -294,12 +294,12 @@ def snapshot(sprite: Sprite, rng: Generator, *, trouble: str, other_thing: Other
     short = min(width, height)
     photo = _warped(_SCENES[rng.integers(0, len(_SCENES))](rng), rng, width, height)
     photo = photo.point(_table(rng.uniform(0.72, 1.02)) * 3)
-    things = {"busy": 4, "clear": 1, "far": 3}.get(trouble, 2)
+    things = {"busy": 4, "clear": 1}.get(trouble, 2)
     for _ in range(int(rng.integers(things // 2, things + 1))):
         turn = rng.uniform(0, 2 * math.pi)
         beside = (width / 2 + math.cos(turn) * width * 0.46, height / 2 + math.sin(turn) * height * 0.46)
         _drop(photo, rng, other_thing, size_px=rng.uniform(0.25, 0.5) * short, centre=beside)
-    size = rng.uniform(0.42, 0.55) if trouble == "far" else rng.uniform(0.66, 0.95)
+    size = rng.uniform(0.54, 0.66) if trouble == "far" else rng.uniform(0.7, 0.96)
     placed = _place(
         sprite,
         rng,
@@ -364,7 +364,7 @@ def _exposed(photo: Image.Image, rng: Generator, trouble: str) -> Pixels:
     """Give a scene the light, colour, sharpness and noise of a phone's picture."""
     width, height = photo.size
     warmth, green = rng.normal(0, 0.06), rng.normal(0, 0.02)
-    gain = rng.uniform(0.42, 0.62) if trouble == "dim" else rng.uniform(0.8, 1.12)
+    gain = rng.uniform(0.45, 0.65) if trouble == "dim" else rng.uniform(0.8, 1.12)
     spread = 0.35 if trouble == "dim" else 0.16
     tint = gain * np.array([1 + warmth, 1 + green, 1 - warmth])
     image = Image.fromarray(_lit(photo, _slope(rng, height, width, 1 - spread, 1 + spread), tint))
