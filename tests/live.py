@@ -13,6 +13,7 @@ import uvicorn
 
 from sameitem.apps.rest import create_app
 from sameitem.apps.server import patient_protocol
+from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
 
@@ -53,7 +54,7 @@ class Client:
 def live_server(shop: Shop, *, wake_runner: Callable[[], None] = lambda: None) -> Iterator[Client]:
     """Serve a shop on a free port of loopback while the block runs."""
     config = uvicorn.Config(
-        create_app(shop, wake_runner=wake_runner),
+        create_app(shop, Searcher(shop), wake_runner=wake_runner),
         host="127.0.0.1",
         port=0,
         log_level="error",

@@ -1,5 +1,4 @@
 import io
-import time
 from dataclasses import astuple
 
 import numpy as np
@@ -187,16 +186,6 @@ def test_hashes_of_different_photos_are_far_apart() -> None:
 
 def test_every_even_picture_has_the_hash_zero() -> None:
     assert {perceptual_hash(np.full((50, 70, 3), level, np.uint8)) for level in (0, 100, 255)} == {0}
-
-
-def test_a_thumbnail_is_measured_in_few_milliseconds() -> None:
-    pixels = page(size=14)
-    measure(pixels)
-    begun = time.process_time()
-    for _ in range(10):
-        measure(pixels)
-        perceptual_hash(pixels)
-    assert (time.process_time() - begun) / 10 < 0.05  # measured: 0.004; the bound is loose for slow machines
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])

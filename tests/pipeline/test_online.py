@@ -127,6 +127,28 @@ def test_a_changed_price_holds_in_filters_without_a_build(
     assert [result.product.product_id for result in found] == [first.product_id]
 
 
+def test_a_product_that_expires_is_not_shown_any_more(
+    searcher: Searcher, photos: list[tuple[bytes, ProductId, Box]], shop: Shop
+) -> None:
+    photo, _, _ = photos[0]
+    first = searcher.search(SearchRequest(photo=photo)).results[0].product
+    with write(shop.database) as connection:
+        shop.catalogue.upsert(connection, [Listing(replace(first, expires_at="2020-01-01T00:00:00+00:00"))])
+    after = searcher.search(SearchRequest(photo=photo, num=40)).results
+    assert first.product_id not in {result.product.product_id for result in after}
+
+
+def test_a_leaf_or_a_top_category_narrows_the_search(
+    searcher: Searcher, photos: list[tuple[bytes, ProductId, Box]], shop: Shop
+) -> None:
+    photo = photos[0][0]
+    leaf = shop.catalogue.product(ProductId("P00000")).category
+    narrow = searcher.search(SearchRequest(photo=photo, categories=(leaf,), num=40)).results
+    assert {result.product.category for result in narrow} == {leaf}
+    both = searcher.search(SearchRequest(photo=photo, categories=(leaf, "shoes"), num=40)).results
+    assert {result.category_id for result in both} == {shop.taxonomy.top_of(leaf), "shoes"}
+
+
 def test_more_like_this_leaves_the_product_itself_out(searcher: Searcher, shop: Shop) -> None:
     image = shop.catalogue.images(ProductId("P00003"))[0]
     answer = searcher.search(SearchRequest(image_of=(image.product_id, image.name), num=30))

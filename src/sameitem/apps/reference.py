@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sameitem.apps.cli import app as command_line
 from sameitem.apps.rest import create_app
 from sameitem.core.settings import Settings
+from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
 
@@ -44,10 +45,8 @@ def _settings() -> str:
 def _command_line() -> str:
     root = typer.main.get_command(command_line)
     lines = ["# Command line", "", "`--json` prints one JSON object on stdout; messages and progress go to stderr.", ""]
-    lines += [
-        "Exit codes: 0 ok, 1 failure, 2 usage, 3 done but something was set aside, 4 not found, 5 conflict, 130 interrupted.",
-        "",
-    ]
+    lines += ["Exit codes: 0 ok, 1 failure, 2 usage, 3 done but something was set aside, 4 not found, 5 conflict,"]
+    lines += ["130 interrupted.", ""]
     for path, command in _commands(root, "sameitem"):
         lines += [f"## `{path}`", "", str(command.help or ""), ""]
         for parameter in command.params:
@@ -71,7 +70,8 @@ def _commands(group: Any, path: str) -> list[tuple[str, Any]]:
 
 
 def _rest() -> str:
-    app: FastAPI = create_app(Shop(Path(), Settings()), wake_runner=lambda: None)
+    shop = Shop(Path(), Settings())
+    app: FastAPI = create_app(shop, Searcher(shop), wake_runner=lambda: None)
     lines = [
         "# REST interface",
         "",

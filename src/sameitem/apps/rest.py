@@ -102,15 +102,15 @@ class Json(Response):
         return orjson.dumps(content)
 
 
-def create_app(shop: Shop, *, wake_runner: Callable[[], None]) -> FastAPI:
+def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None]) -> FastAPI:
     """Build the REST application and the search page around an opened shop.
 
     Args:
         shop: its parts are called from worker threads.
+        searcher: answers its queries.
         wake_runner: is called when a job was queued and some runner should take it.
     """
     app = FastAPI(title="sameitem", version="1", docs_url=None, redoc_url=None, responses=_PROBLEMS)
-    searcher = Searcher(shop)
     measures = Measures()
     _add_search(app, shop, searcher, measures)
     _add_product_images(app, shop, searcher)  # before the products: their paths are longer

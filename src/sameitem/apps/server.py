@@ -11,8 +11,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sameitem.apps.guard import LOOPBACK
 from sameitem.apps.rest import create_app
-from sameitem.core.errors import AccessError
+from sameitem.core.errors import AccessError, UnavailableError
+from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
+
+_log = logging.getLogger(__name__)
 
 
 class RunnerProcess:
@@ -60,7 +63,9 @@ def serve(shop: Shop) -> None:
         )
     runner = RunnerProcess(shop)
     runner.wake()  # jobs that a killed runner left behind go on
-    app = create_app(shop, wake_runner=runner.wake)
+    searcher = Searcher(shop)
+    _warm(shop, searcher)
+    app = create_app(shop, searcher, wake_runner=runner.wake)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -77,6 +82,14 @@ def serve(shop: Shop) -> None:
         runner.stop()
 
 
+def _warm(shop: Shop, searcher: Searcher) -> None:
+    """Load index and model before the first query comes, where something is published."""
+    try:
+        shop.embedder(searcher.gallery().model_version)
+    except UnavailableError:
+        _log.info("nothing is published yet")
+
+
 class _Announcing(uvicorn.Server):
     """Says where it listens once it does: the port may have been chosen by the system."""
 
@@ -86,7 +99,7 @@ class _Announcing(uvicorn.Server):
         for listener in self.servers:
             for socket in listener.sockets:
                 host, port = socket.getsockname()[:2]
-                logging.getLogger(__name__).info("listening on %s:%d", host, port)
+                _log.info("listening on %s:%d", host, port)
                 sys.stderr.write(f"The search page is at http://{host}:{port}/  (Ctrl+C ends)\n")
                 sys.stderr.flush()
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sameitem.catalog.selection import Reason
 from sameitem.core.jobs import Job
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sameitem.pipeline.online import SearchAnswer
     from sameitem.upkeep.demo import DemoReport
 
+_WIDTH = 160  # columns where stdout is a file or a pipe
 _EVERY_S = 15.0  # how often progress is a line where there is no terminal
 
 
@@ -25,7 +27,7 @@ class Terminal:
     """Shows progress while a command runs: a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._out = Console(highlight=False)
+        self._out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
         self._err = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -151,7 +153,7 @@ class Terminal:
         self.show_versions([version])
         dropped = {**version["dropped"], "near_duplicate": version["duplicates"]}
         for reason, count in dropped.items():
-            self._out.print(f"\n{reason}: {count:,}")
+            self._out.print(f"\n{reason}: {count:,}. {Reason(reason).explanation}")
             for row in version["examples"]:
                 if row["reason"] == reason:
                     self._out.print(f"  {row['product_id']} / {row['image_name']}  {row['detail']}")

@@ -155,7 +155,7 @@ def _farthest(
 def _objection(
     image: CatalogueImage, product: Product, rules: SelectionSettings, where: Filter | None, now: datetime
 ) -> tuple[Reason | None, str]:
-    if is_expired(product.expires_at, now):
+    if _is_expired(product.expires_at, now):
         return Reason.EXPIRED, f"expired at {product.expires_at}"
     if where is not None and not where.matches(lambda name: product_value(product, name)):
         said = ", ".join(f"{name} = {product_value(product, name)!r}" for name in sorted(where.names()))
@@ -165,12 +165,14 @@ def _objection(
     return _defect(image, rules)
 
 
-def is_expired(expires_at: str, now: datetime) -> bool:
-    """Return whether a product's `expires_at` ("" = never) has passed."""
-    if not expires_at:
-        return False
+def _is_expired(expires_at: str, now: datetime) -> bool:
+    return bool(expires_at) and expiry_moment(expires_at) <= now
+
+
+def expiry_moment(expires_at: str) -> datetime:
+    """Return the moment an `expires_at` names, UTC where it has no time zone."""
     moment = datetime.fromisoformat(expires_at)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) <= now
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _defect(image: CatalogueImage, rules: SelectionSettings) -> tuple[Reason | None, str]:

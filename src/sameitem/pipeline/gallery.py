@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.catalog.selection import is_expired
+from sameitem.catalog.selection import expiry_moment
 from sameitem.catalog.store import Catalogue
 from sameitem.catalog.taxonomy import Taxonomy
 from sameitem.category.reference import ReferenceSet, open_reference
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import InputError
-from sameitem.core.filters import Column, Filter, column, product_value
+from sameitem.core.filters import Column, Filter, Labels, column, product_value
 from sameitem.core.records import ImageId, Product, ProductId
 from sameitem.core.settings import CategorySettings
 from sameitem.engine.index import Index, open_index
@@ -46,7 +46,7 @@ class Gallery:
     index: Index
     reference: ReferenceSet | None
     member_names: Sequence[str]
-    member_tops: Sequence[str]  # top category id of each member
+    member_tops: Labels  # top category id of each member
     products: list[Product]
     taxonomy: Taxonomy
     seq: int  # of the last change taken in
@@ -54,7 +54,7 @@ class Gallery:
     _product_rows: dict[ProductId, int]
     _by_image_id: NDArray[np.int64]  # member rows in the order of their image ids
     _columns: dict[str, Column | None] = field(default_factory=dict)
-    _leaves: list[str] = field(default_factory=list)  # of each product, computed when first needed
+    _derived: dict[str, Labels | NDArray[np.float64]] = field(default_factory=dict)  # leaf and expiry of each product
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -75,7 +75,7 @@ class Gallery:
             index=index,
             reference=open_reference(folder / REFERENCE) if (folder / REFERENCE).is_dir() else None,
             member_names=names,
-            member_tops=tops,
+            member_tops=_labels(tops),
             products=products,
             taxonomy=taxonomy,
             seq=int(index.manifest.extra["seq"]),
@@ -98,7 +98,7 @@ class Gallery:
                     self.products[self._product_rows[product.product_id]] = product
                 if known:
                     self._columns.clear()
-                    self._leaves.clear()
+                    self._derived.clear()
                 self.seq = changes[-1].seq
 
     def allowed(self, wanted: Filter | None, *, categories: Sequence[str], now: datetime) -> NDArray[np.bool_]:
@@ -115,18 +115,15 @@ class Gallery:
         Raises:
             InputError: the filter names an attribute that no product has, or a category is unknown.
         """
-        mask = self.alive.copy()
-        products = np.ones(len(self.products), np.bool_)
+        products = ~(self._expiry() <= now.timestamp())
         if wanted is not None:
             products &= wanted.mask(self._column, len(self.products))
-        products[[row for row, product in enumerate(self.products) if is_expired(product.expires_at, now)]] = False
-        mask &= products[self.index.members.product]
         if categories:
-            tops = set(self.tops(categories))
-            leaves = {self.taxonomy.leaf_of(category) for category in categories if category not in tops}
-            of_leaf = np.fromiter((leaf in leaves for leaf in self._product_leaves()), np.bool_, len(self.products))
-            of_top = np.fromiter((top in tops for top in self.member_tops), np.bool_, len(mask))
-            mask &= of_top | of_leaf[self.index.members.product]
+            leaves = {self.taxonomy.leaf_of(category) for category in categories} - set(self.tops(categories))
+            of_leaf = products & _among(self._product_leaves(), leaves)
+            of_top = products[self.index.members.product] & _among(self.member_tops, set(categories))
+            return self.alive & (of_top | of_leaf[self.index.members.product])
+        mask = self.alive & products[self.index.members.product]
         return mask
 
     def tops(self, categories: Sequence[str]) -> list[str]:
@@ -136,7 +133,7 @@ class Gallery:
             InputError: one is neither a top category nor a leaf of the gallery.
         """
         known = {category.id for category in self.taxonomy.top}
-        leaves = set(self._product_leaves())
+        leaves = set(self._product_leaves().values)
         unknown = [c for c in categories if c not in known and self.taxonomy.leaf_of(c) not in leaves]
         if unknown:
             raise InputError(
@@ -174,7 +171,7 @@ class Gallery:
 
     def top_of(self, hit: EntryHit) -> str:
         """Return the top category id of what is shown."""
-        return self.member_tops[hit.member_row]
+        return str(self.member_tops.values[self.member_tops.codes[hit.member_row]])
 
     def listing(self, member_row: int) -> Listing:
         """Return whose image a member is."""
@@ -184,10 +181,22 @@ class Gallery:
         """Return the listings folded behind a hit."""
         return tuple(self.listing(row) for row in hit.duplicates)
 
-    def _product_leaves(self) -> list[str]:
-        if not self._leaves:
-            self._leaves.extend(self.taxonomy.leaf_of(product.category) for product in self.products)
-        return self._leaves
+    def _product_leaves(self) -> Labels:
+        if "leaf" not in self._derived:
+            self._derived["leaf"] = _labels([self.taxonomy.leaf_of(product.category) for product in self.products])
+        leaves = self._derived["leaf"]
+        assert isinstance(leaves, Labels)
+        return leaves
+
+    def _expiry(self) -> NDArray[np.float64]:
+        """Return when each product expires, seconds since 1970; not a number = never."""
+        if "expiry" not in self._derived:
+            ends = [product.expires_at for product in self.products]
+            seconds = [expiry_moment(end).timestamp() if end else np.nan for end in ends]
+            self._derived["expiry"] = np.array(seconds, np.float64)
+        expiry = self._derived["expiry"]
+        assert isinstance(expiry, np.ndarray)
+        return expiry
 
     def _column(self, name: str) -> Column | None:
         if name not in self._columns:
@@ -215,3 +224,14 @@ class Gallery:
 
     def _product_row(self, product_id: ProductId) -> int | None:
         return self._product_rows.get(product_id)
+
+
+def _labels(values: Sequence[str]) -> Labels:
+    positions: dict[str, int] = {}
+    codes = np.fromiter((positions.setdefault(value, len(positions)) for value in values), np.int32, len(values))
+    return Labels(codes, tuple(positions))
+
+
+def _among(labels: Labels, wanted: set[str]) -> NDArray[np.bool_]:
+    """Return which rows have one of the wanted values."""
+    return np.array([value in wanted for value in labels.values], np.bool_)[labels.codes]

@@ -109,10 +109,10 @@ class _Ledger:
         self._row[decision.image_id] = len(self.decisions)
         self.decisions.append(decision)
 
-    def drop(self, images: Sequence[CatalogueImage], mask: NDArray[np.bool_], reason: Reason) -> None:
+    def drop(self, images: Sequence[CatalogueImage], mask: NDArray[np.bool_], reason: Reason, detail: str) -> None:
         for image in compress(images, mask):
             row = self._row[image.image_id]
-            self.decisions[row] = replace(self.decisions[row], status=Status.SET_ASIDE, reason=reason)
+            self.decisions[row] = replace(self.decisions[row], status=Status.SET_ASIDE, reason=reason, detail=detail)
 
     def fold(self, images: Sequence[CatalogueImage], leaders: NDArray[np.int64]) -> None:
         for image, leader in zip(images, leaders, strict=True):
@@ -174,12 +174,14 @@ def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
             seq, ledger, gallery = _select(shop, steps, now)
         with steps.step("features"):
             readable, found = _extract(shop, embedder, gallery.images, steps, scratch)
-            ledger.drop(gallery.images, ~readable, Reason.UNREADABLE)
+            ledger.drop(gallery.images, ~readable, Reason.UNREADABLE, "the file in images/ is missing or damaged")
             _check_failures(int((~readable).sum()), len(readable), settings.engine.max_failed_share)
             gallery, found = gallery.keep(readable), found.keep(readable)
         with steps.step("near-duplicates"):
             new = select_extras(gallery.images, found.features(), settings.selection)
-            ledger.drop(gallery.images, ~new, Reason.ADDS_NOTHING_NEW)
+            rules = settings.selection
+            near = f"nearer than {rules.extra_distance:g} to another, or more than {rules.extra_images} others"
+            ledger.drop(gallery.images, ~new, Reason.ADDS_NOTHING_NEW, near)
             gallery, found = gallery.keep(new), found.keep(new)
             leaders = group_duplicates(gallery.images, found.features(), found.colours(), settings.selection)
             ledger.fold(gallery.images, leaders)
