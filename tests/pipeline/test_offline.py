@@ -107,10 +107,12 @@ def test_an_empty_catalogue_is_told_what_to_do(tmp_path: Path) -> None:
     shop.close()
 
 
-def test_a_lost_photo_is_set_aside_and_counted(shop: Shop) -> None:
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_lost_photo_is_set_aside_and_counted(shop: Shop, cached: bool) -> None:
     image = shop.catalogue.images(ProductId("P00000"))[0]
     shop.photos.delete(image.content_hash)
-    shutil.rmtree(shop.folder / "features")
+    if not cached:
+        shutil.rmtree(shop.folder / "features")
     report = run(shop, "build")
     assert report["dropped"]["unreadable"] == 1  # type: ignore[index]
 

@@ -70,8 +70,9 @@ class SelectionSettings(Part):
     max_collage_share: float = Field(default=0.7, ge=0, le=1, description="evidence of a collage, 0..1")
     hash_bits: int = Field(default=10, ge=0, le=64, description="differing bits of two hashes, at most")
     duplicate_distance: float = Field(default=0.35, ge=0, le=4, description="feature distance of duplicates, at most")
-    duplicate_difference: float = Field(default=8.0, ge=0, le=255, description="local difference of duplicates, at most")
-    duplicate_colour: float = Field(default=0.5, ge=0, le=2, description="summed difference of duplicates' colours, at most")
+    duplicate_difference: float = Field(
+        default=8.0, ge=0, le=255, description="local difference of duplicates, at most"
+    )
 
 
 class ModelSettings(Part):

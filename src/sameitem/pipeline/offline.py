@@ -29,7 +29,7 @@ from sameitem.catalog.taxonomy import OTHERS
 from sameitem.category.reference import ReferenceSet, choose_reference, write_reference
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import ImageError, InputError, NotFoundError
-from sameitem.core.records import CatalogueImage, ImageId, Pixels, Product
+from sameitem.core.records import CatalogueImage, ContentHash, ImageId, Pixels, Product
 from sameitem.engine.build import COLOUR_BINS, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
@@ -48,6 +48,7 @@ BLOCK = 256  # images whose photos are decoded and embedded together
 REAL_QUERIES = 1000  # user photos that the recall is measured on besides gallery images
 SCRATCH = ".scratch"  # beside the version that is built; hidden, so that the next build clears it away
 DAY_S = 86_400
+NO_PICTURE: Pixels = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,13 @@ def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
             near = f"nearer than {rules.extra_distance:g} to another, or more than {rules.extra_images} others"
             ledger.drop(gallery.images, ~new, Reason.ADDS_NOTHING_NEW, near)
             gallery, found = gallery.keep(new), found.keep(new)
-            leaders = group_duplicates(gallery.images, found.features(), found.colours(), settings.selection)
+            leaders = group_duplicates(
+                gallery.images,
+                found.features(),
+                found.colours(),
+                settings.selection,
+                pixels_of=lambda content_hash: _picture(shop, content_hash),
+            )
             ledger.fold(gallery.images, leaders)
         with steps.step("category"):
             tops, reference = _categories(shop, gallery, found, embedder, steps, scratch)
@@ -277,6 +284,8 @@ def _extract(
             known = cache.get(keys)
             features[start + known.positions], colours[start + known.positions] = known.features, known.colours
             missing = np.setdiff1d(np.arange(len(part)), known.positions)
+            lost = [row for row in known.positions if not shop.photos.has(part[row].content_hash)]
+            readable[start + np.array(lost, np.int64)] = False  # the page could not show it
             subjects = list(pool.map(lambda row, part=part: _subject(shop, part[row]), missing))
             there = [(row, subject) for row, subject in zip(missing, subjects, strict=True) if subject is not None]
             readable[start + missing[[subject is None for subject in subjects]]] = False
@@ -291,11 +300,18 @@ def _extract(
 
 
 def _subject(shop: Shop, image: CatalogueImage) -> Pixels | None:
-    try:
-        pixels = shop.photos.pixels(image.content_hash)
-    except (NotFoundError, ImageError):
+    pixels = _picture(shop, image.content_hash)
+    if pixels is NO_PICTURE:
         return None
     return pixels if image.box is None else crop(pixels, image.box)
+
+
+def _picture(shop: Shop, content_hash: ContentHash) -> Pixels:
+    """Return a stored photo; one black pixel, which looks like nothing else, where it is missing or damaged."""
+    try:
+        return shop.photos.pixels(content_hash)
+    except (NotFoundError, ImageError):
+        return NO_PICTURE
 
 
 def _check_failures(failed: int, total: int, limit: float) -> None:
