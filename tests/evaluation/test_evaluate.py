@@ -58,7 +58,10 @@ class TestReadingQueries:
             ('image,product_id,box\na,1,"30,2,3,40"\n', "line 2: need a box"),
             ('image,product_id,box\na,1,"1,2,nan,40"\n', "line 2: need a box"),
             ('image,product_id,box\na,1,"1,2,inf,40"\n', "line 2: need a box"),
-            (f"image,product_id\na.jpg,{'x' * 200_000}\n", "is not a CSV file in UTF-8"),
+            (
+                f"image,product_id\na.jpg,{'x' * 2_000}\n",
+                "line 2: need a product_id of at most 512 characters, got 2,000",
+            ),
         ],
     )
     def test_says_what_is_wrong_and_where(self, tmp_path: Path, text: str, message: str) -> None:

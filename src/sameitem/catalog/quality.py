@@ -236,7 +236,7 @@ def _unlike(left: Luma, right: Luma) -> float:
     if spreads[0] < 1.0:
         return 0.5 if spreads[1] > _FLAT else 0.25
     likeness = float(((left - left.mean()) * (right - right.mean())).mean()) / (spreads[0] * spreads[1])
-    return (1.0 - abs(likeness)) * (1.0 if spreads[0] > 0.5 * _FLAT else 0.5)
+    return max(0.0, 1.0 - abs(likeness)) * (1.0 if spreads[0] > 0.5 * _FLAT else 0.5)
 
 
 def _neighbourhood_maximum(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from sameitem.pipeline.online import MAX_PAGE, Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 
 DEPTHS = (1, 5, 10, 60)
+MAX_ID = 512  # characters of a product id, as in the catalogue
 SHOWN = 5  # hits that an outcome keeps for the report
 _log = logging.getLogger(__name__)
 
@@ -288,6 +289,8 @@ def _query(path: Path, line: int, row: Mapping[str | None, Any]) -> LabelledQuer
     )
     if not image or not product_id or "\0" in image:
         raise InputError(f"{where}: need image and product_id, got {image!r} and {product_id!r}")
+    if len(product_id) > MAX_ID:
+        raise InputError(f"{where}: need a product_id of at most {MAX_ID} characters, got {len(product_id):,}")
     return LabelledQuery(
         image=path.parent / image,
         product_id=ProductId(product_id),

@@ -95,7 +95,7 @@ def run_demo(folder: Path, *, source: Path | None, tell: Tell) -> DemoReport:
             drawn = draw_shop(
                 folder / DRAWN, progress=lambda done, all_: tell("draw", 100 * done / all_, {"products": done})
             )
-            _import(shop, drawn.catalogue, tell)
+            _import(shop, drawn.catalogue.absolute(), tell)
             queries, kind = read_queries(drawn.queries), "user photos"
         else:
             _import(shop, source.absolute(), tell)
