@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.category.vote import NO_TOP
+from sameitem.core.durable import write_whole
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
 from sameitem.engine.distances import squared_distances
-from sameitem.engine.files import FileEntry, differences, write_array, write_whole
+from sameitem.engine.files import FileEntry, differences, write_array
 
 FORMAT = 1
 MANIFEST = "reference.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ImageError, InputError, NotFoundError
 from sameitem.core.records import ContentHash, Photo, Pixels
 
@@ -37,7 +38,7 @@ class PhotoStore:
                 os.fsync(file.fileno())
             unfinished.replace(target)
         for folder in (target.parent, target.parent.parent, self._folder):
-            _make_durable(folder)  # also when it was there: whoever put it may not have come so far
+            sync_folder(folder)  # also when it was there: whoever put it may not have come so far
 
     def read(self, content_hash: ContentHash) -> bytes:
         """Return the JPEG bytes of a photo.
@@ -110,14 +111,3 @@ def _folders(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
     return sorted(entry for entry in parent.iterdir() if re.fullmatch(r"[0-9a-f]{2}", entry.name))
-
-
-def _make_durable(folder: Path) -> None:
-    """Make the names in a folder survive a crash, where the platform can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.core.bits import binarize, random_rotation
+from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
-from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, sync_folder, write_array
+from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
 from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 

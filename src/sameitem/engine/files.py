@@ -86,31 +86,11 @@ def write_array(path: Path, array: NDArray[Any]) -> FileEntry:
         return writer.finish()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place at once: readers see the old content or the new one, also after a power cut."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    sync_folder(path.parent)
-
-
 def describe_file(path: Path) -> FileEntry:
     """Sync a file that someone else wrote to the disk and return its entry."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return FileEntry(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def differences(folder: Path, files: Iterable[tuple[str, FileEntry]], *, hash_up_to_bytes: int | None) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from sameitem.core.durable import write_whole
 from sameitem.core.errors import ConflictError, NotFoundError
-from sameitem.engine.files import FileEntry, write_whole
+from sameitem.engine.files import FileEntry
 
 FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"

@@ -10,8 +10,8 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sameitem.core.durable import sync_folder, write_whole
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
-from sameitem.engine.files import sync_folder, write_whole
 from sameitem.engine.index import Index, open_index
 from sameitem.engine.manifest import MANIFEST
 

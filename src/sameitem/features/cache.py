@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sameitem.core.durable import publish, synced
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import Box, ContentHash
 from sameitem.features.colour import COLOURS
-from sameitem.features.durable import publish, synced
 from sameitem.features.model_folder import VERSION_PATTERN
 
 FORMAT = 1

@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from sameitem.core.durable import publish, synced
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
-from sameitem.features.durable import publish, synced
 from sameitem.features.preprocess import Preprocessing
 
 FORMAT = 1

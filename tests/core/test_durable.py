@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sameitem.features.durable import publish, synced
+from sameitem.core.durable import publish, synced
 
 
 def test_a_published_folder_has_its_final_name_and_its_content(tmp_path: Path) -> None:

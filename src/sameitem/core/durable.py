@@ -27,6 +27,16 @@ def publish(draft: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file in place at once: readers see the old content or the new one, also after a power cut."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)  # of a process of the same number that was killed
+    with synced(part) as file:
+        file.write(data)
+    part.rename(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Put a folder's list of names on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
