@@ -237,7 +237,7 @@ def evaluate(
     shop: ShopOption = None,
     as_json: JsonOption = False,
     settings: SetOption = None,
-) -> None:
+) -> int:
     """Measure recall, category and latency on labelled photos."""
     from sameitem.upkeep.measure import evaluate_shop
 
@@ -247,6 +247,7 @@ def evaluate(
             _print_json(evaluation.as_json())
         else:
             terminal.show_evaluation(evaluation, html)
+    return EXIT_SET_ASIDE if evaluation.failed or evaluation.unknown else 0
 
 
 # ---- index versions, models, settings ----

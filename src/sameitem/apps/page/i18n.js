@@ -83,7 +83,7 @@ const english = {
 
   "weak.title": "No good match",
   "weak.detail": ({ best, wanted }) =>
-    `The best similarity is ${best}; below ${wanted} it is rarely the same item. The nearest are shown below.`,
+    `The best similarity is ${best}; below ${wanted} it is often another item. The nearest are shown below.`,
   "none.title": "Nothing found",
   "none.detail": "No item in the shop fits this photo with these settings.",
   "widen.filters": "Drop the filters",
@@ -201,7 +201,7 @@ const chinese = {
   "results.end": "没有更多了。",
 
   "weak.title": "没有找到很像的商品",
-  "weak.detail": ({ best, wanted }) => `最高相似度为 ${best}，低于 ${wanted} 时通常不是同款。下面是最接近的商品。`,
+  "weak.detail": ({ best, wanted }) => `最高相似度为 ${best}，低于 ${wanted} 时往往不是同款。下面是最接近的商品。`,
   "none.title": "没有找到",
   "none.detail": "按当前设置，店里没有符合这张照片的商品。",
   "widen.filters": "取消筛选",
