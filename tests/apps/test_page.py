@@ -704,7 +704,7 @@ def test_a_weak_best_result_is_called_no_good_match_and_widening_is_offered(page
     page.goto(f"{shop.address}/?category=watches&max=50")
     page.set_input_files("#file", photo_file())
     expect(notice(page)).to_contain_text("No good match")
-    expect(notice(page)).to_contain_text("The best similarity is 40%; below 75%")
+    expect(notice(page)).to_contain_text("The best similarity is 40%; below 60%")
     expect(page.get_by_role("status").first).to_contain_text("No good match")
     assert "category_id" not in shop.asked[0]  # a new photo starts without the old category
     assert shop.asked[0]["filter"] == "price <= 50"
