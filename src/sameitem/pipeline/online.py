@@ -173,11 +173,11 @@ class Searcher:
             query = self._take(request, record=record)
         with stage("feature"):
             embedder = self._shop.embedder(gallery.model_version)
-            feature = _feature(embedder, query)
+            whole, feature = _features(embedder, query)
             weight = self._shop.settings.engine.colour_weight
             colour = describe_colour(query.subject) if weight else None
         with stage("category"):
-            categories, source = self._categories(gallery, query, feature, request.categories)
+            categories, source = self._categories(gallery, query, whole, request.categories)
         with stage("engine"):
             own = request.image_of[0] if request.image_of else None
             depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
@@ -247,7 +247,7 @@ class Searcher:
         )
 
     def _categories(
-        self, gallery: Gallery, query: _Query, feature: NDArray[np.float32], given: Sequence[str]
+        self, gallery: Gallery, query: _Query, whole: NDArray[np.float32], given: Sequence[str]
     ) -> tuple[tuple[CategoryScore, ...], str]:
         def name(top: str) -> str:
             category = self._shop.taxonomy.category(top)
@@ -256,7 +256,7 @@ class Searcher:
         predicted: tuple[CategoryScore, ...] = ()
         if gallery.reference is not None:
             base = self._shop.base_embedder
-            general = feature if base.version == gallery.model_version else _feature(base, query)
+            general = whole if base.version == gallery.model_version else base.embed([query.subject])[0]
             predicted = tuple(
                 CategoryScore(top, name(top), score)
                 for top, score in gallery.vote(general, self._shop.settings.category)
@@ -317,8 +317,8 @@ def visual_score(hit: EntryHit) -> float:
     return min(1.0, max(0.0, 1.0 - hit.distance / 2))
 
 
-def _feature(embedder: Embedder, query: _Query) -> NDArray[np.float32]:
-    """Return the feature of the subject: of the caller's box as it is, of a whole photo averaged over centred views.
+def _features(embedder: Embedder, query: _Query) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the feature of the subject, and the one to search with: averaged over centred views of a whole photo.
 
     Where nobody said where the subject is, it is likely in the middle (docs/decisions/0003-whole-photo-queries.md).
     """
@@ -326,8 +326,9 @@ def _feature(embedder: Embedder, query: _Query) -> NDArray[np.float32]:
     sides = VIEWS if query.box_source == WHOLE_PHOTO and query.is_new else (1.0,)
     margins = [((1 - side) / 2 * width, (1 - side) / 2 * height) for side in sides]
     views = [crop(query.subject, Box(left, top, width - left, height - top)) for left, top in margins]
-    mean = embedder.embed(views).mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean), np.float32)
+    features = embedder.embed(views)
+    mean = features.mean(axis=0)
+    return features[0], np.asarray(mean / np.linalg.norm(mean), np.float32)
 
 
 def _checked(request: SearchRequest) -> Filter | None:
