@@ -16,7 +16,7 @@ $(BIN)/sameitem: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.developer: $(BIN)/sameitem
-	$(PIP) -e '.[dev,train]'
+	$(PIP) -e '.[dev,train,heic]'
 	touch $@
 
 setup: $(VENV)/.developer  ## make .venv with everything that development and tests need

@@ -74,6 +74,27 @@ class TestAShop:
 
 
 @pytest.mark.slow
+def test_a_click_log_of_another_system_is_imported_once(tmp_path: Path, built_folder: Path, drawn: DemoShop) -> None:
+    folder = copied(built_folder, tmp_path / "shop")
+    photo = next((drawn.folder / "queries").iterdir())
+    line = {
+        "photo": str(photo),
+        "time": 1_790_000_000,
+        "user": "u",
+        "shown": ["P00001", "P00002"],
+        "clicked": ["P00002"],
+    }
+    lines = [json.dumps(line), json.dumps({**line, "photo": "missing.jpg"})]
+    (tmp_path / "clicks.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = sameitem("import-clicks", tmp_path / "clicks.jsonl", "--shop", folder, "--json")
+    assert done.returncode == 3, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["sessions"], counts["events"], counts["set_aside"]) == (1, 1, 1)
+    again = json.loads(sameitem("import-clicks", tmp_path / "clicks.jsonl", "--shop", folder, "--json").stdout)
+    assert (again["sessions"], again["repeated"]) == (0, 1)
+
+
+@pytest.mark.slow
 def test_rows_that_were_set_aside_make_exit_code_3(tmp_path: Path) -> None:
     (tmp_path / "feed.csv").write_text("product_id,image\na,missing.jpg\n", encoding="utf-8")
     sameitem("init", tmp_path / "shop")

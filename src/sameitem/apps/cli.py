@@ -128,6 +128,31 @@ def import_(
     return EXIT_SET_ASIDE if result["set_aside"] else 0
 
 
+@app.command("import-clicks")
+def import_clicks(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Click log: Parquet or JSON lines.")],
+    columns: Annotated[
+        str, typer.Option(help="Our field = the file's column, separated by commas: photo=image,user=uid")
+    ] = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Import a click log of another system, so that learning works for traffic that never went through our server."""
+    source = source.absolute()
+    if not source.is_file():
+        raise NotFoundError(f"no file {source}")
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        arguments = {"source": str(source), "columns": _pairs(columns)}
+        result = _run_job(opened, "import-clicks", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_click_import(result)
+    return EXIT_SET_ASIDE if result["set_aside"] else 0
+
+
 @app.command()
 def build(
     context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None

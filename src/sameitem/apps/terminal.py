@@ -97,6 +97,17 @@ class Terminal:
         if result["error_file"]:
             self._out.print(f"Every row and image that was set aside, with its reason: {result['error_file']}")
 
+    def show_click_import(self, result: Mapping[str, Any]) -> None:
+        """Print what an import of a click log did."""
+        self._out.print(
+            f"Searches: {result['sessions']:,}, of which {result['repeated']:,} were there already. "
+            f"Events: {result['events']:,}."
+        )
+        for reason, count in result["reasons"].items():
+            self._out.print(f"  {count:>8,}  set aside: {reason}")
+        if result["error_file"]:
+            self._out.print(f"Everything that was set aside, with its reason: {result['error_file']}")
+
     def show_build(self, result: Mapping[str, Any]) -> None:
         """Print what a build published."""
         certificate = result["certificate"]

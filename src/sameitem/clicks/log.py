@@ -95,7 +95,7 @@ class Search:
     search_id: str
     at: float
     photo_hash: str  # "" = the photo was not kept
-    box: Box | None
+    box: Box | None  # pixels of the stored photo
     category_id: str
     index_version: str
     model_version: str

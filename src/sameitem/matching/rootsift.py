@@ -5,6 +5,7 @@ Source: D. Lowe, Distinctive image features from scale-invariant keypoints (IJCV
 improve object retrieval (CVPR 2012): the square root of the descriptor.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +30,7 @@ _MIN_SIDE: Final = 12  # px: shortest side of an octave
 _CONTRAST: Final = 0.04 / _SCALES  # of an extremum, for light 0..1
 _EDGE: Final = 10.0  # ratio of the principal curvatures, at most
 _STEPS: Final = 5  # of refinement
+_NEAR: Final = 0.7  # px: a step that ends it; two pixels may each place what lies between them beyond the half
 _ANGLES: Final = 36  # bins of the orientation histogram
 _PEAK: Final = 0.8  # share of the highest peak from which another is an orientation too
 _SAMPLES: Final = 16  # by 16 gradients describe a keypoint
@@ -84,8 +86,7 @@ def detect(pixels: Pixels, *, max_keypoints: int = 1000, side_px: int = 480) -> 
     if not octaves:
         return LocalFeatures(np.empty((0, 4), np.float32), np.empty((0, DIM), np.float32))
     pyramid, points = _Pyramid.of(octaves), _extrema(octaves, max_keypoints)
-    oriented = _orient(pyramid, points)
-    oriented = oriented.best(max_keypoints)
+    oriented = _orient(pyramid, points).best(max_keypoints)
     descriptors = _describe(pyramid, oriented)
     factor = 2.0**oriented.octave
     keypoints = np.stack(
@@ -118,7 +119,12 @@ class _Points:
 
     def take(self, rows: Ints) -> "_Points":
         return _Points(
-            *(part[rows] for part in (self.octave, self.x, self.y, self.layer, self.contrast, self.angle)),
+            self.octave[rows],
+            self.x[rows],
+            self.y[rows],
+            self.layer[rows],
+            self.contrast[rows],
+            self.angle[rows],
         )
 
     def best(self, count: int) -> "_Points":
@@ -141,7 +147,7 @@ class _Pyramid:
         return cls(np.concatenate([octave.ravel() for octave in octaves]), np.cumsum(sizes) - sizes, height, width)
 
     def gradients(self, points: _Points) -> tuple[Floats, Floats]:
-        """Return length and direction of the gradients around points: two (n, 16, 16), each in its point's own frame."""
+        """Return length and direction of the gradients around points: two (n, 16, 16), each in its point's frame."""
         reach = np.arange(_SAMPLES + 2) - (_SAMPLES + 1) / 2
         step = (_SPACING * points.scale)[:, None, None]
         cos, sin = np.cos(points.angle)[:, None, None] * step, np.sin(points.angle)[:, None, None] * step
@@ -180,7 +186,7 @@ def _octaves(light: Floats, sigma: float) -> list[Floats]:
     sigmas = [_SIGMA * 2.0 ** (layer / _SCALES) for layer in range(_SCALES + 3)]
     while min(first.shape) >= _MIN_SIDE:
         layers = [first]
-        for before, after in zip(sigmas, sigmas[1:], strict=False):
+        for before, after in itertools.pairwise(sigmas):
             layers.append(_blur(layers[-1], math.sqrt(after**2 - before**2)))
         octaves.append(np.stack(layers))
         first = layers[_SCALES][::2, ::2]
@@ -195,8 +201,10 @@ def _blur(picture: Floats, sigma: float) -> Floats:
         side = picture.shape[axis]
         margins = [(radius, radius) if axis == other else (0, 0) for other in (0, 1)]
         padded = np.pad(picture, margins, mode="edge")
-        part = [padded[start : start + side] if axis == 0 else padded[:, start : start + side]
-                for start in range(2 * radius + 1)]
+        part = [
+            padded[start : start + side] if axis == 0 else padded[:, start : start + side]
+            for start in range(2 * radius + 1)
+        ]
         picture = part[radius] * kernel[0]
         for distance in range(1, radius + 1):
             picture += (part[radius - distance] + part[radius + distance]) * kernel[distance]
@@ -225,10 +233,10 @@ def _octave_extrema(difference: Floats, octave: int) -> NDArray[np.float64]:
     done: list[NDArray[np.float64]] = []
     for _ in range(_STEPS):
         step, contrast, is_blob = _fit_quadratic(difference, place)
-        is_near = np.abs(step).max(1, initial=0) <= 0.5
-        kept = is_near & is_blob & (np.abs(contrast) >= _CONTRAST)
+        is_near = np.abs(step[:, 1:]).max(1, initial=0) <= _NEAR
+        kept = is_near & (np.abs(step[:, 0]) <= 1) & is_blob & (np.abs(contrast) >= _CONTRAST)
         done.append(np.column_stack([place[kept], step[kept], np.abs(contrast[kept])]))
-        place = place[~is_near] + np.clip(np.rint(step[~is_near]), -1, 1).astype(np.intp)
+        place = place[~is_near] + np.clip(np.rint(step[~is_near] * (0, 1, 1)), -1, 1).astype(np.intp)
         place = place[((place >= 1) & (place <= limit)).all(1)]
     rows = np.unique(np.concatenate(done), axis=0)
     layer, y, x = (rows[:, :3] + rows[:, 3:6]).T
@@ -242,23 +250,24 @@ def _fit_quadratic(
     unit = np.eye(3, dtype=np.intp)
 
     def value(shift: Ints) -> NDArray[np.float64]:
-        return difference[tuple((place + shift).T)].astype(np.float64)
+        layer, row, column = (place + shift).T
+        return np.asarray(difference[layer, row, column], np.float64)
 
     centre = value(np.zeros(3, np.intp))
-    slope = np.stack([(value(axis) - value(-axis)) / 2 for axis in unit], 1)
-    curve = np.empty((len(place), 3, 3))
+    slope, curve = np.empty((len(place), 3)), np.empty((len(place), 3, 3))
     for i, one in enumerate(unit):
+        slope[:, i] = (value(one) - value(-one)) / 2
         curve[:, i, i] = value(one) + value(-one) - 2 * centre
         for j, other in enumerate(unit[:i]):
             mixed = value(one + other) + value(-one - other) - value(one - other) - value(other - one)
             curve[:, i, j] = curve[:, j, i] = mixed / 4
     is_flat = np.abs(np.linalg.det(curve)) < 1e-15
     curve[is_flat] = np.eye(3)
-    step = -np.linalg.solve(curve, slope[:, :, None])[:, :, 0]
+    step = -np.asarray(np.linalg.solve(curve, slope[:, :, None])[:, :, 0], np.float64)
     trace = curve[:, 1, 1] + curve[:, 2, 2]
     determinant = curve[:, 1, 1] * curve[:, 2, 2] - curve[:, 1, 2] ** 2
     is_blob = ~is_flat & (trace**2 * _EDGE < (_EDGE + 1) ** 2 * determinant)
-    return step, centre + (slope * step).sum(1) / 2, is_blob
+    return step, np.asarray(centre + (slope * step).sum(1) / 2), is_blob
 
 
 def _orient(pyramid: _Pyramid, points: _Points) -> _Points:
@@ -271,8 +280,8 @@ def _orient(pyramid: _Pyramid, points: _Points) -> _Points:
     for offset, part in ((0, 1 - share), (1, share)):
         cell = rows + (bin_.astype(np.intp) + offset) % _ANGLES
         histogram += np.bincount(cell.ravel(), (weight * part).ravel(), len(histogram))
-    smooth = histogram.reshape(-1, _ANGLES)
-    smooth = sum(share * np.roll(smooth, by, 1) for by, share in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True)) / 16
+    rough = histogram.reshape(-1, _ANGLES)
+    smooth = np.stack([np.roll(rough, by, 1) for by in range(-2, 3)], 2) @ (np.array([1, 4, 6, 4, 1]) / 16)
     before, after = np.roll(smooth, 1, 1), np.roll(smooth, -1, 1)
     is_peak = (smooth > before) & (smooth >= after) & (smooth >= _PEAK * smooth.max(1, keepdims=True))
     row, peak = np.nonzero(is_peak)
@@ -293,7 +302,8 @@ def _describe(pyramid: _Pyramid, points: _Points) -> Floats:
         parts.append((length * np.maximum(0, 1 - gap)) @ cells)
     descriptors = np.stack(parts, 2).reshape(-1, DIM)
     descriptors = np.minimum(descriptors, _CLIP * np.linalg.norm(descriptors, axis=1, keepdims=True))
-    return np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-12)).astype(np.float32)
+    shares: Floats = descriptors / np.maximum(descriptors.sum(1, keepdims=True), np.float32(1e-12))
+    return np.sqrt(shares)
 
 
 def _window(sigma: float) -> Floats:
@@ -303,8 +313,8 @@ def _window(sigma: float) -> Floats:
 
 
 def _cell_weights() -> Floats:
-    """Return (256, 16): how much each sample counts in each cell, falling linearly to the neighbouring cells' centres."""
+    """Return (256, 16): how much each sample counts in each cell, falling linearly to the next cells' centres."""
     sample = (np.arange(_SAMPLES) + 0.5) * _CELLS / _SAMPLES - 0.5
     line = np.maximum(0, 1 - np.abs(sample[:, None] - np.arange(_CELLS)))
     both = np.einsum("ya,xb->yxab", line, line).reshape(_SAMPLES**2, _CELLS**2)
-    return (both * _window(_SAMPLES / 2).reshape(-1, 1)).astype(np.float32)
+    return np.asarray(both * _window(_SAMPLES / 2).reshape(-1, 1), np.float32)

@@ -106,6 +106,7 @@ class _Query:
     height: int
     box: Box
     box_source: str
+    stored_box: Box  # the same in pixels of the stored copy
     subject: Pixels
     is_new: bool  # a user's photo, not one of the catalogue
 
@@ -234,7 +235,8 @@ class Searcher:
             if record and self._shop.settings.search.photo_days:
                 self._shop.query_photos.put(photo)
         box = placed_box(given, size, relative=request.box_is_relative and request.box is not None)
-        subject = crop(pixels, scale_box(box, pixels.shape[1] / size[0], pixels.shape[0] / size[1]))
+        stored_box = scale_box(box, pixels.shape[1] / size[0], pixels.shape[0] / size[1])
+        subject = crop(pixels, stored_box)
         source = WHOLE_PHOTO if given is None else "caller"
         return _Query(
             photo_hash=photo_hash,
@@ -242,6 +244,7 @@ class Searcher:
             height=size[1],
             box=box,
             box_source=source,
+            stored_box=stored_box,
             subject=subject,
             is_new=request.image_of is None,
         )
@@ -301,7 +304,7 @@ class Searcher:
                 search_id=answer.search_id,
                 at=time.time(),
                 photo_hash=query.photo_hash,
-                box=answer.box,
+                box=query.stored_box,  # the original's size is not kept
                 category_id=answer.category_id,
                 index_version=answer.index_version,
                 model_version=answer.model_version,

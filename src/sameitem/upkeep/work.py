@@ -7,7 +7,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.importer import import_catalogue, majority_stays
+from sameitem.clicks.importer import import_clicks
 from sameitem.core.errors import InputError, UnavailableError
 from sameitem.core.jobs import Cancelled, Job, Progress, Work
 from sameitem.pipeline.offline import build
@@ -69,6 +71,26 @@ def work_of(
             source.unlink()
         return asdict(report)
 
+    def run_import_clicks(job: Job, _progress: Progress) -> dict[str, Any]:
+        with Fetcher(shop.settings.imports, shop.settings.intake.max_file_bytes) as fetcher:
+            report = import_clicks(
+                Path(job.arguments["source"]),
+                columns=job.arguments["columns"],
+                images_of=shop.catalogue.images,
+                clicks=shop.clicks,
+                intake=shop.intake,
+                query_photos=shop.query_photos,
+                fetch=fetcher.fetch,
+                table=shop.jobs,
+                job=job,
+                settings=shop.settings.imports,
+                max_file_bytes=shop.settings.intake.max_file_bytes,
+                errors_folder=shop.folder,
+                local_root=Path("/"),
+                on_progress=lambda percent, counts: tell("import-clicks", percent, counts),
+            )
+        return asdict(report)
+
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
         def hear(step: str, share: float) -> None:
             percent = _BEGINS[step] + share * _STEPS[step]
@@ -77,4 +99,4 @@ def work_of(
 
         return asdict(build(shop, tell=hear, now=datetime.now(UTC)))
 
-    return {"import": run_import, "build": run_build}
+    return {"import": run_import, "import-clicks": run_import_clicks, "build": run_build}
