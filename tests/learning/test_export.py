@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from sameitem.features.embed import open_session  # noqa: E402
+from sameitem.features.model_folder import shipped_model  # noqa: E402
 from sameitem.learning.export import halve_weights, to_int8, to_onnx  # noqa: E402
 
 SIDE = 32
@@ -65,3 +66,11 @@ def test_int8_stays_near_the_exact_graph_and_halved_weights_nearer(exact: bytes)
     halved = halve_weights(small)
     assert len(halved) < len(small)
     assert run(halved, inputs) == pytest.approx(approximate, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_a_shipped_graph_names_no_file_of_the_machine_that_made_it(exact: bytes) -> None:
+    shipped = (shipped_model() / "embed.onnx").read_bytes()
+    for content in (exact, shipped):
+        assert b'File "' not in content
+        assert b"stack_trace" not in content

@@ -49,7 +49,23 @@ def to_onnx(module: nn.Module, *, input_name: str, output_name: str, side_px: in
             external_data=False,
             verbose=False,
         )
-        return file.read_bytes()
+        return forget_traces(file.read_bytes())
+
+
+def forget_traces(graph: bytes) -> bytes:
+    """Remove what the exporter notes about the source code: stack traces name the folders of whoever exported."""
+    model = onnx.load_from_string(graph)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    content: bytes = model.SerializeToString()
+    return content
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]
