@@ -55,7 +55,8 @@ def to_onnx(module: nn.Module, *, input_name: str, output_name: str, side_px: in
 def forget_traces(graph: bytes) -> bytes:
     """Remove what the exporter notes about the source code: stack traces name the folders of whoever exported."""
     model = onnx.load_from_string(graph)
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+    ends = (*model.graph.input, *model.graph.output)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *ends):
         part.doc_string = ""
         del part.metadata_props[:]
     for function in model.functions:
