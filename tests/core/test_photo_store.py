@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hostile_images import picture, save, whole
-from sameitem.core.errors import ImageError, InputError, NotFoundError
+from sameitem.core.errors import ImageError, InputError, NotFoundError, UnavailableError
 from sameitem.core.photo_store import PhotoStore
 from sameitem.core.records import ContentHash, Photo
 
@@ -173,3 +173,9 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_whole(tmp_path: Path) 
             writer.send_signal(signal.SIGKILL)
         assert all(store.has(ContentHash(name)) for name in acknowledged)
     assert_every_photo_is_whole(store)
+
+
+def test_a_disk_that_takes_nothing_is_said_to_be_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("a file where the folder should be")
+    with pytest.raises(UnavailableError, match="could not be stored"):
+        PhotoStore(tmp_path / "images").put(photo(b"x"))

@@ -58,12 +58,7 @@ class ImageLoader:
             photo = self.intake.take(self._bytes(image.location))
         except (InputError, NotFoundError, AccessError, FetchFailedError) as error:
             return SetAside(line, f"{product_id}\n{image.location[:500]}", _reason(error), str(error))
-        try:
-            self.store.put(photo)
-        except OSError as error:
-            raise UnavailableError(
-                f"a photo could not be stored: {error.strerror}; free space and import again"
-            ) from error
+        self.store.put(photo)
         return NewImage(
             name=image.name,
             kind=image.kind or ImageKind.OTHER,

@@ -284,12 +284,7 @@ class _Photos:
             photo = self.intake.take(data)
         except InputError as error:
             return BadLine(row.line, _reason(error), f"{row.photo[:300]}: {error}")
-        try:
-            self.store.put(photo)
-        except OSError as error:
-            raise UnavailableError(
-                f"a photo could not be stored: {error.strerror}; free space and import again"
-            ) from error
+        self.store.put(photo)
         return _Taken(photo.content_hash, photo)
 
     def _read(self, location: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sameitem.core.durable import sync_folder
-from sameitem.core.errors import ImageError, InputError, NotFoundError
+from sameitem.core.errors import ImageError, InputError, NotFoundError, UnavailableError
 from sameitem.core.records import ContentHash, Photo, Pixels
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -27,7 +27,19 @@ class PhotoStore:
         self._folder = folder
 
     def put(self, photo: Photo) -> None:
-        """Keep a photo; when this returns it survives a crash of the machine. Putting it again changes nothing."""
+        """Keep a photo; when this returns it survives a crash of the machine. Putting it again changes nothing.
+
+        Raises:
+            UnavailableError: the disk did not take it.
+        """
+        try:
+            self._put(photo)
+        except OSError as error:
+            raise UnavailableError(
+                f"a photo could not be stored: {error.strerror}; free space and try again"
+            ) from error
+
+    def _put(self, photo: Photo) -> None:
         target = self.path(photo.content_hash)
         if not target.is_file() or target.stat().st_size != len(photo.encoded):
             target.parent.mkdir(parents=True, exist_ok=True)
