@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -54,6 +55,20 @@ def test_a_search_comes_back_with_what_it_showed_and_what_was_done(engine: Engin
         ),
         Session(search("bare", at=1001.5, box=None, user_id="", shown=())),
     ]
+
+
+def test_random_searches_are_different_ones_of_the_log_and_all_of_them_where_there_are_few(engine: Engine) -> None:
+    clicks = ClickLog(engine)
+    assert (clicks.count(), clicks.some_searches(3, np.random.default_rng(0))) == (0, [])
+    logged = [search(str(number), at=1000.0 + number) for number in range(20)]
+    for one in logged:
+        clicks.record_search(one)
+    assert clicks.count() == 20
+    assert clicks.some_searches(20, np.random.default_rng(0)) == logged
+    drawn = [clicks.some_searches(5, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(one in logged for one in drawn[0])
+    assert len({one.search_id for one in drawn[0]}) == 5
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)

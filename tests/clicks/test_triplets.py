@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sameitem.clicks.held_out import is_held_out
 from sameitem.clicks.log import EVENT_TYPES, Event, Search, Session, Shown
-from sameitem.clicks.triplets import MiningReport, MiningRules, Picture, Tally, Triplet, mine
+from sameitem.clicks.triplets import Distance, Distances, MiningReport, MiningRules, Picture, Tally, Triplet, mine
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import ContentHash, ImageId, ProductId
 
@@ -29,7 +30,7 @@ def session(
     at: Sequence[str],
     clicked: Sequence[int],
     *,
-    search_id: str = "s",
+    search_id: str = "t",
     user: str = "",
     photo: str = str(PHOTO),
     kind: str = "click",
@@ -53,9 +54,9 @@ def content_ids(position: str) -> ImageId:
     return ImageId({"gone": -1, "?": -2}.get(position, 0) or round(float(position) * 10) + 10)
 
 
-def content_of(image_ids: Sequence[ImageId]) -> Mapping[ImageId, ContentHash]:
+def pictures_of(image_ids: Sequence[ImageId]) -> Mapping[ImageId, Picture]:
     return {
-        image_id: ContentHash("?" if image_id == -2 else str((image_id - 10) / 10))
+        image_id: Picture(ContentHash("?" if image_id == -2 else str((image_id - 10) / 10)))
         for image_id in image_ids
         if image_id != -1
     }
@@ -63,7 +64,16 @@ def content_of(image_ids: Sequence[ImageId]) -> Mapping[ImageId, ContentHash]:
 
 def mined(sessions: Sequence[Session], rules: MiningRules = RULES) -> tuple[list[Triplet], MiningReport]:
     tally = Tally()
-    found = list(mine(sessions, on_a_line, content_of=content_of, rules=rules, user_key=b"key", tally=tally))
+    found = list(
+        mine(
+            sessions,
+            Distances(on_a_line, on_a_line, on_a_line),
+            pictures_of=pictures_of,
+            rules=rules,
+            user_key=b"key",
+            tally=tally,
+        )
+    )
     return found, tally.report()
 
 
@@ -155,26 +165,26 @@ def test_a_click_that_cannot_be_compared_makes_every_non_click_doubtful(lost: st
 
 
 def test_sessions_of_one_user_teach_up_to_the_limit() -> None:
-    log = [session(["0.5", "9"], [1], search_id=f"s{n}", user="a" if n < 5 else f"b{n}") for n in range(8)]
+    log = [session(["0.5", "9"], [1], search_id=f"t{n}", user="a" if n < 5 else f"b{n}") for n in range(8)]
     triplets, report = mined(log, replace(RULES, sessions_per_user=2))
-    assert [triplet.search_id for triplet in triplets] == ["s0", "s1", "s5", "s6", "s7"]
+    assert [triplet.search_id for triplet in triplets] == ["t0", "t1", "t5", "t6", "t7"]
     assert report.dropped_sessions == {"too many sessions of this user": 3}
 
 
 def test_sessions_that_teach_nothing_do_not_use_up_a_users_limit() -> None:
-    log = [session(["0.5", "9"], [1] if n == 3 else [], search_id=f"s{n}", user="a") for n in range(4)]
+    log = [session(["0.5", "9"], [1] if n == 3 else [], search_id=f"t{n}", user="a") for n in range(4)]
     assert len(mined(log, replace(RULES, sessions_per_user=1))[0]) == 1
 
 
 def test_many_accounts_together_cannot_push_one_pair_of_products_beyond_the_limit() -> None:
-    log = [session(["0.5", "9", "8"], [1], search_id=f"s{n}", user=f"u{n}") for n in range(10)]
+    log = [session(["0.5", "9", "8"], [1], search_id=f"t{n}", user=f"u{n}") for n in range(10)]
     triplets, report = mined(log, replace(RULES, triplets_per_pair=3))
     assert pairs(triplets) == [("0.5", "9.0"), ("0.5", "8.0")] * 3
     assert report.dropped_sessions == {"limit of triplets": 7}
 
 
 def test_a_pair_of_products_is_told_from_others_by_both_its_sides() -> None:
-    log = [session(["0.5", "9"], [1], search_id=prefix, prefix=prefix) for prefix in "abcdefgh"]
+    log = [session(["0.5", "9"], [1], search_id=prefix, prefix=prefix) for prefix in "abcefghi"]
     assert len(mined(log, replace(RULES, triplets_per_pair=1))[0]) == 8
 
 
@@ -186,12 +196,56 @@ def test_a_long_list_gives_no_more_triplets_than_the_limit_nearest_ranks_first()
 
 
 def test_users_are_told_apart_without_their_names() -> None:
-    log = [session(["0.5", "9"], [1], search_id=f"s{n}", user=user) for n, user in enumerate(["ann", "bob", "ann", ""])]
+    log = [session(["0.5", "9"], [1], search_id=f"t{n}", user=user) for n, user in enumerate(["ann", "bob", "ann", ""])]
     first, second, third, nobody = (triplet.user for triplet in mined(log)[0])
     assert first == third != second
     assert nobody == ""
-    other_key = list(mine(log[:1], on_a_line, content_of=content_of, rules=RULES, user_key=b"another", tally=Tally()))
+    other_key = list(
+        mine(
+            log[:1],
+            Distances(on_a_line, on_a_line, on_a_line),
+            pictures_of=pictures_of,
+            rules=RULES,
+            user_key=b"another",
+            tally=Tally(),
+        )
+    )
     assert other_key[0].user != first
+
+
+def test_what_lies_between_the_thresholds_is_what_the_user_made_of_it_or_nothing() -> None:
+    one = session(["2", "2.1", "8"], [1])
+    crossed, _ = mined([one], replace(RULES, same_item=3.0, other_item=0.05))
+    assert pairs(crossed) == [("2.0", "2.1"), ("2.0", "8.0")]
+    apart, report = mined([one], replace(RULES, same_item=1.0, other_item=3.0))
+    assert (apart, dict(report.dropped_clicks)) == ([], {"too far from the photo": 1})
+
+
+def test_images_are_compared_with_clicked_images_on_a_scale_of_their_own() -> None:
+    def wider(anchors: Sequence[Picture], others: Sequence[Picture], /) -> NDArray[np.float64]:
+        return 10 * on_a_line(anchors, others)
+
+    def negatives(between_images: Distance) -> list[str]:
+        found = mine(
+            [session(["0.5", "0.9", "4"], [1])],
+            Distances(on_a_line, on_a_line, between_images),
+            pictures_of=pictures_of,
+            rules=replace(RULES, same_item=0.6, other_item=0.7),
+            user_key=b"",
+            tally=Tally(),
+        )
+        return [triplet.negative for triplet in found]
+
+    assert negatives(on_a_line) == ["4.0"]
+    assert negatives(wider) == ["0.9", "4.0"]
+
+
+def test_a_search_that_is_held_out_to_compare_models_teaches_nothing() -> None:
+    log = [session(["0.5", "9"], [1], search_id=f"t{n}") for n in range(300)]
+    triplets, report = mined(log)
+    left_out = [one for one in log if is_held_out(one.search.search_id)]
+    assert {triplet.search_id for triplet in triplets}.isdisjoint(one.search.search_id for one in left_out)
+    assert dict(report.dropped_sessions)["held out to compare models"] == len(left_out) > 0
 
 
 def test_sessions_are_taken_one_by_one() -> None:
@@ -199,23 +253,40 @@ def test_sessions_are_taken_one_by_one() -> None:
         while True:
             yield session(["0.5", "9"], [1])
 
-    found = mine(endless(), on_a_line, content_of=content_of, rules=RULES, user_key=b"", tally=Tally())
+    found = mine(
+        endless(),
+        Distances(on_a_line, on_a_line, on_a_line),
+        pictures_of=pictures_of,
+        rules=RULES,
+        user_key=b"",
+        tally=Tally(),
+    )
     assert [next(found).positive for _ in range(3)] == ["0.5"] * 3
 
 
 def test_a_distance_of_another_shape_is_refused() -> None:
     def flat(anchors: Sequence[Picture], others: Sequence[Picture], /) -> NDArray[np.float64]:
-        return np.zeros((1, len(others)))
+        return np.zeros((2, len(others)))
 
     with pytest.raises(ShapeError, match="need distances of shape"):
-        list(mine([session(["1", "2"], [1])], flat, content_of=content_of, rules=RULES, user_key=b"", tally=Tally()))
+        list(
+            mine(
+                [session(["1", "2"], [1])],
+                Distances(flat, flat, flat),
+                pictures_of=pictures_of,
+                rules=RULES,
+                user_key=b"",
+                tally=Tally(),
+            )
+        )
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"same_item": 3.0},
         {"same_item": -1.0},
+        {"same_item": float("nan")},
+        {"other_item": -1.0},
         {"clicked_share": 0.0},
         {"seen_after_click": -1},
         {"triplets_per_pair": 0},
@@ -261,7 +332,7 @@ def test_everything_is_used_or_counted_under_a_reason(
 
 def plain_triplets(one: Session) -> list[tuple[str, str]]:
     """The rule written out, without limits, for lists whose pictures can all be compared."""
-    at = {place.rank: float(content_of([place.image_id])[place.image_id]) for place in one.search.shown}
+    at = {place.rank: float(pictures_of([place.image_id])[place.image_id].content_hash) for place in one.search.shown}
     clicked = sorted({event.rank for event in one.events if event.rank is not None})
     if not clicked or (len(clicked) >= 5 and len(clicked) > 0.75 * len([r for r in at if r <= clicked[-1] + 2])):
         return []

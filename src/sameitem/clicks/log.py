@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 from sqlalchemy import (
     Column,
     Connection,
@@ -28,6 +29,7 @@ from sameitem.core.database import NUMBER, TEXT, metadata, read, storable, write
 from sameitem.core.errors import ConflictError, InputError, TooLargeError
 from sameitem.core.records import Box, ImageId, ProductId
 
+T = TypeVar("T")
 EventType = Literal["impression", "click", "cart", "purchase", "dismiss"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 MAX_BATCH = 1_000  # events of one call
@@ -216,6 +218,25 @@ class ClickLog:
                         places[index] = _place(batch[index], shown)
         return places
 
+    def count(self) -> int:
+        """Return how many searches there are."""
+        with read(self._engine) as connection:
+            return connection.scalar(select(func.count()).select_from(searches)) or 0
+
+    def some_searches(self, count: int, generator: np.random.Generator) -> list[Search]:
+        """Return random searches, about so many where there are enough; costs the same however long the log is."""
+        with read(self._engine) as connection:
+            first, last = connection.execute(select(func.min(searches.c.number), func.max(searches.c.number))).one()
+            if first is None:
+                return []
+            span = last - first + 1
+            drawn = generator.choice(span, count, replace=False) if span > count else np.arange(span)
+            return [
+                _search_of(row)
+                for part in _parts([int(first + offset) for offset in np.sort(drawn)])
+                for row in connection.execute(select(searches).where(searches.c.number.in_(part)))
+            ]
+
     def sessions(self, *, since: float = 0.0, until: float = math.inf, batch: int = 1000) -> Iterator[Session]:
         """Yield the searches of a time span, oldest first, each with its events; as of one moment."""
         query = (
@@ -382,5 +403,5 @@ def _check_text(value: str, name: str) -> None:
         raise InputError(f"{name}: need at most {MAX_KEY} characters that can be stored, got {value!r:.80}", field=name)
 
 
-def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

@@ -1,7 +1,7 @@
 """From sessions to triplets: which clicks and which non-clicks can be trusted to teach what the same item is.
 
-A click says "the same item" only where other evidence agrees, and so does a non-click for "another item"; what lies
-between teaches nothing. Everything that a session holds is either used or counted under the reason why not.
+A click says "the same item" unless other evidence speaks against it, and so does a non-click for "another item".
+Everything that a session holds is either used or counted under the reason why not.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.clicks.log import Session, Shown
+from sameitem.clicks.held_out import is_held_out
+from sameitem.clicks.log import Search, Session, Shown
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import Box, ContentHash, ImageId, ProductId
 
@@ -40,8 +41,24 @@ class Distance(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Distances:
+    """How far the pictures of a session are apart; kinds of pairs differ in scale, and in what a look is worth.
+
+    Pictures made alike, as a shop's are, look nearer to each other than any user's photo looks to them.
+    """
+
+    to_clicked: Distance  # of the photo to clicked images; may look closer than the others do
+    to_others: Distance  # of the photo to images that were seen and not clicked
+    between_images: Distance  # of clicked images to those
+
+
+@dataclass(frozen=True, slots=True)
 class MiningRules:
-    """Whom and what to believe. Distances are those of the fused distance, 0..1."""
+    """Whom and what to believe. Distances are those of the fused distance, 0..1.
+
+    Between the thresholds a place is what the user made of it where `other_item` is the smaller one (the default:
+    docs/decisions/0007-mining-thresholds.md says why), and teaches nothing where it is the larger one.
+    """
 
     same_item: float  # a clicked image at most this far from the photo shows the same item
     other_item: float  # an image at least this far from the photo and from every click shows another
@@ -52,12 +69,9 @@ class MiningRules:
     triplets_per_pair: int = 100  # of the same positive and negative product, over all users
 
     def __post_init__(self) -> None:
-        if not 0 <= self.same_item < self.other_item:
-            raise InputError(
-                f"need 0 <= same_item < other_item, got {self.same_item} and {self.other_item}; "
-                "what lies between the two is used for nothing",
-                field="same_item",
-            )
+        for name in ("same_item", "other_item"):
+            if not getattr(self, name) >= 0:  # NaN, too
+                raise InputError(f"need {name} >= 0, got {getattr(self, name)}", field=name)
         if not 0 < self.clicked_share <= 1:
             raise InputError(f"need a share above 0 and at most 1, got {self.clicked_share}", field="clicked_share")
         limits = (self.sessions_per_user, self.triplets_per_session, self.triplets_per_pair)
@@ -124,9 +138,9 @@ class Tally:
 
 def mine(
     sessions: Iterable[Session],
-    distance: Distance,
+    distances: Distances,
     *,
-    content_of: Callable[[Sequence[ImageId]], Mapping[ImageId, ContentHash]],
+    pictures_of: Callable[[Sequence[ImageId]], Mapping[ImageId, Picture]],
     rules: MiningRules,
     user_key: bytes,
     tally: Tally,
@@ -140,14 +154,14 @@ def mine(
 
     Args:
         sessions: oldest first, for the limits to fall on the same ones every time.
-        distance: asked once a session: the photo and the clicked images against everything that was seen.
-        content_of: content hashes of the images that are still in the catalogue.
+        distances: each asked once a session.
+        pictures_of: the images that are still in the catalogue, each with the box that the shop gave.
         rules: whom and what to believe.
         user_key: secret of the shop, so that nobody can look users up by hashing their ids.
         tally: filled with what became of everything.
 
     Raises:
-        ShapeError: `distance` returned another shape than it was asked for.
+        ShapeError: a distance returned another shape than it was asked for.
 
     Source: article §02.1; exposure and the limits are ours.
     """
@@ -162,14 +176,14 @@ def mine(
         if dropped:
             _drop(session, places, dropped, tally)
             continue
-        found = _judge(session, places, distance, content_of, rules)
+        found = _judge(session, places, distances, pictures_of, rules)
         chosen = _choose(found, pairs, rules)
         _count(places, found, chosen, tally)
         if chosen and user:
             sessions_of[user] += 1
         for positive, negative in chosen:
             yield Triplet(
-                photo=_photo(session),
+                photo=photo_of(session.search),
                 positive_id=positive.image_id,
                 positive=found.content[positive.image_id],
                 negative_id=negative.image_id,
@@ -178,6 +192,17 @@ def mine(
                 user=user.hex(),
                 weight=1 / len(chosen),
             )
+
+
+def photo_of(search: Search) -> Picture:
+    """Return what was searched with; its content hash is empty where the photo was not kept."""
+    return Picture(ContentHash(search.photo_hash), search.box)
+
+
+def compared(session: Session, rules: MiningRules) -> tuple[Shown, ...]:
+    """Return the places whose images mining compares with the photo; none where the session teaches nothing."""
+    places = _Places.of(session, rules.seen_after_click)
+    return () if _unbelievable(session, places, rules) else (*places.clicked, *places.unclicked)
 
 
 # -- what the user saw and clicked
@@ -211,16 +236,14 @@ class _Places:
 
 def _unbelievable(session: Session, places: _Places, rules: MiningRules) -> str:
     """Return why a session as a whole teaches nothing; "" when it may."""
+    if is_held_out(session.search.search_id):
+        return "held out to compare models"
     clicks, seen = len(places.clicked), len(places.clicked) + len(places.unclicked)
     if not clicks:
         return "nothing clicked"
     if clicks >= FEW_CLICKS and clicks > rules.clicked_share * seen:
         return "nearly all clicked"
     return "" if session.search.photo_hash else "photo not kept"
-
-
-def _photo(session: Session) -> Picture:
-    return Picture(ContentHash(session.search.photo_hash), session.search.box)
 
 
 def _key(place: Shown) -> _Key:
@@ -249,19 +272,21 @@ class _Judged:
 def _judge(
     session: Session,
     places: _Places,
-    distance: Distance,
-    content_of: Callable[[Sequence[ImageId]], Mapping[ImageId, ContentHash]],
+    distances: Distances,
+    pictures_of: Callable[[Sequence[ImageId]], Mapping[ImageId, Picture]],
     rules: MiningRules,
 ) -> _Judged:
-    content = content_of([place.image_id for place in (*places.clicked, *places.unclicked)])
-    clicked = [place for place in places.clicked if place.image_id in content]
-    known = [*clicked, *(place for place in places.unclicked if place.image_id in content)]
-    pictures = [Picture(content[place.image_id]) for place in known]
-    anchors = [_photo(session), *pictures[: len(clicked)]]
-    apart = np.asarray(distance(anchors, pictures)) if known else np.empty((1, 0))
-    if apart.shape != (len(anchors), len(pictures)):
-        raise ShapeError(f"need distances of shape {(len(anchors), len(pictures))}, got {apart.shape}")
-    columns = {_key(place): apart[:, column] for column, place in enumerate(known)}
+    listed = pictures_of([place.image_id for place in (*places.clicked, *places.unclicked)])
+    clicked = [place for place in places.clicked if place.image_id in listed]
+    others = [place for place in places.unclicked if place.image_id in listed]
+    photo = [photo_of(session.search)]
+    ours, theirs = ([listed[place.image_id] for place in part] for part in (clicked, others))
+    from_photo = _apart(distances.to_clicked, photo, ours)
+    from_all = np.concatenate(
+        [_apart(distances.to_others, photo, theirs), _apart(distances.between_images, ours, theirs)]
+    )
+    columns = {_key(place): from_photo[:, column] for column, place in enumerate(clicked)}
+    columns |= {_key(place): from_all[:, column] for column, place in enumerate(others)}
     products = {place.product_id for place in places.clicked}
     doubts = {_key(place): _doubt_click(columns.get(_key(place)), rules) for place in places.clicked}
     for place in places.unclicked:
@@ -275,9 +300,17 @@ def _judge(
     return _Judged(
         positives=tuple(place for place in places.clicked if not doubts[_key(place)]),
         negatives=tuple(place for place in places.unclicked if not doubts[_key(place)]),
-        content=content,
+        content={image_id: picture.content_hash for image_id, picture in listed.items()},
         doubts=doubts,
     )
+
+
+def _apart(distance: Distance, anchors: Sequence[Picture], pictures: Sequence[Picture]) -> NDArray[np.float64]:
+    shape = (len(anchors), len(pictures))
+    apart = np.asarray(distance(anchors, pictures)) if anchors and pictures else np.empty(shape)
+    if apart.shape != shape:
+        raise ShapeError(f"need distances of shape {shape}, got {apart.shape}")
+    return apart
 
 
 def _doubt_click(column: NDArray[np.float64] | None, rules: MiningRules) -> str:
