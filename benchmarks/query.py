@@ -77,7 +77,7 @@ def _fill(folder: Path, files: Sequence[Path], images: int) -> Shop:
     photos = [shop.intake.take(path.read_bytes()) for path in files]
     for photo in photos:
         shop.photos.put(photo)
-    embedder = shop.embedder(shop.settings.model.active)
+    embedder = shop.embedder(shop.active_model)
     real = embedder.embed([decode_stored(photo.encoded) for photo in photos])
     begun = time.perf_counter()
     products = images // IMAGES_PER_PRODUCT

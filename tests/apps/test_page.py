@@ -507,6 +507,46 @@ def test_another_object_of_the_photo_is_one_press_away(page: Page, shop: Shop) -
     assert shop.asked[1]["box"] == other
 
 
+def test_the_detected_box_is_drawn_and_said_and_can_be_dragged(page: Page, shop: Shop) -> None:
+    box = {"left": 200, "top": 150, "right": 600, "bottom": 450, "unit": "px"}
+    objects = [{"object_id": "0", "box": box, "category_id": "shoes", "score": 0.9}]
+    shop.script = lambda asked: answer_with(
+        [result(1)], box=asked.get("box", box), box_source="caller" if "box" in asked else "detected", objects=objects
+    )
+    choose(page, shop)
+    area = page.locator("[data-area]")
+    expect(area).to_have_attribute(
+        "aria-valuetext", "25 percent from the left, 25 percent from the top, 50 percent wide, 50 percent high"
+    )
+    expect(page.locator("#query-hint")).to_contain_text("what is in the frame")
+    expect(page.locator(".marker")).to_have_count(0)  # the searched object needs none
+    drag(page, frame_point(page, 0.25, 0.25), frame_point(page, 0.05, 0.05))
+    settle(page)
+    assert "box" not in shop.asked[0]
+    sent = shop.asked[1]["box"]
+    assert (sent["left"], sent["top"]) == (pytest.approx(40, abs=8), pytest.approx(30, abs=8))
+    assert (sent["right"], sent["bottom"]) == (600, 450)
+    page.get_by_role("button", name="Search object 1 instead").click()  # back to what was detected
+    settle(page)
+    assert shop.asked[2]["box"] == box
+
+
+def test_a_dot_shows_what_it_stands_for_while_it_is_pointed_at(page: Page, shop: Shop) -> None:
+    other = {"left": 80, "top": 60, "right": 240, "bottom": 180, "unit": "px"}
+    shop.script = lambda asked: answer_with([result(1)], objects=[{"object_id": "1", "box": other, "score": 0.5}])
+    choose(page, shop)
+    outline = page.locator(".outline")
+    expect(outline).to_have_css("opacity", "0")
+    page.locator(".marker").hover()
+    expect(outline).to_have_css("opacity", "1")
+    frame, shown = page.locator("[data-frame]").bounding_box(), outline.bounding_box()
+    assert frame
+    assert shown
+    assert shown["x"] - frame["x"] == pytest.approx(0.1 * frame["width"], abs=2)
+    assert shown["width"] == pytest.approx(0.2 * frame["width"], abs=2)
+    expect(page.locator("#query-hint")).to_contain_text("Choose a dot")
+
+
 def test_the_geometry_of_the_box_keeps_every_box_inside_the_photo_and_large_enough(page: Page, shop: Shop) -> None:
     page.goto(shop.address)
     broken = page.evaluate("""async () => {

@@ -19,11 +19,12 @@ from sameitem.engine.index import open_index
 from sameitem.engine.versions import (
     current,
     list_versions,
+    make_live,
     new_version,
     open_current,
     prune,
     publish,
-    rollback,
+    stage,
     start_build,
 )
 
@@ -61,7 +62,7 @@ def test_published_versions_are_listed_and_the_last_one_is_live(tmp_path: Path) 
 
 def test_rolling_back_makes_an_older_version_live(tmp_path: Path) -> None:
     names = [release(tmp_path, draw(second, entries=5), second=second) for second in range(2)]
-    rollback(tmp_path, names[0])
+    make_live(tmp_path, names[0])
     assert current(tmp_path) == names[0]
     assert list_versions(tmp_path) == names
 
@@ -70,7 +71,7 @@ def test_rolling_back_makes_an_older_version_live(tmp_path: Path) -> None:
 def test_only_a_published_version_can_be_rolled_back_to(tmp_path: Path, version: str) -> None:
     name = release(tmp_path, draw(1, entries=5), second=0)
     with pytest.raises(NotFoundError, match=name):
-        rollback(tmp_path, version)
+        make_live(tmp_path, version)
     assert current(tmp_path) == name
 
 
@@ -78,7 +79,7 @@ def test_a_damaged_version_does_not_go_live(tmp_path: Path) -> None:
     names = [release(tmp_path, draw(second, entries=5), second=second) for second in range(2)]
     (tmp_path / names[0] / "rows.npy").unlink()
     with pytest.raises(ConflictError, match=r"rows\.npy is missing"):
-        rollback(tmp_path, names[0])
+        make_live(tmp_path, names[0])
     assert current(tmp_path) == names[1]
 
 
@@ -103,10 +104,28 @@ def test_a_version_cannot_be_built_outside_the_folder(tmp_path: Path) -> None:
 
 def test_pruning_keeps_the_newest_and_the_live_version(tmp_path: Path) -> None:
     names = [release(tmp_path, draw(second, entries=5), second=second) for second in range(5)]
-    rollback(tmp_path, names[1])
+    make_live(tmp_path, names[1])
     assert prune(tmp_path, keep=2) == [names[0], names[2]]
     assert list_versions(tmp_path) == [names[1], names[3], names[4]]
     assert sorted(path.name for path in tmp_path.iterdir()) == [names[1], names[3], names[4], "CURRENT"]
+
+
+def test_pruning_keeps_the_old_versions_that_are_named(tmp_path: Path) -> None:
+    names = [release(tmp_path, draw(second, entries=5), second=second) for second in range(4)]
+    assert prune(tmp_path, keep=1, besides={names[1]}) == [names[0], names[2]]
+    assert list_versions(tmp_path) == [names[1], names[3]]
+
+
+def test_a_staged_version_lies_beside_the_live_one_and_can_be_made_live(tmp_path: Path) -> None:
+    live = release(tmp_path, draw(1, entries=5), second=0)
+    version = new_version(CREATED + timedelta(seconds=1))
+    folder = start_build(tmp_path, version)
+    write(folder, draw(2, entries=6), version=version)
+    seal(folder, certificate=CERTIFICATE)
+    assert stage(tmp_path, folder) == version
+    assert (current(tmp_path), list_versions(tmp_path)) == (live, [live, version])
+    make_live(tmp_path, version)
+    assert current(tmp_path) == version
 
 
 def test_who_has_an_old_version_open_keeps_it_after_pruning(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The report of an evaluation."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -13,9 +15,10 @@ from PIL import Image
 from rich.console import Console
 
 from sameitem.core.errors import InputError
-from sameitem.core.records import ImageId, Pixels, ProductId
+from sameitem.core.records import Box, ImageId, Pixels, ProductId
 from sameitem.evaluation.evaluate import (
     DEPTHS,
+    BoxFigures,
     CategoryFigures,
     Evaluation,
     Figures,
@@ -53,7 +56,8 @@ def evaluation(*outcomes: Outcome, **changes: Any) -> Evaluation:
         gallery=1234,
         whole=figures,
         slices={"dim": figures},
-        category=CategoryFigures(3, 0.625, 0.0625),
+        category=CategoryFigures(3, {"model": 0.875, "knn": 0.625, "fused": 0.9375}, 0.0625),
+        boxes=BoxFigures(7, 0.5625, 0.6875, 0.4375),
         failed={},
         unknown=0,
         dropped=0,
@@ -92,8 +96,8 @@ class TestBothReports:
             "1,234 images",
             "12 ms",
             "34 ms",
-            "0.625 of 3 queries",
-            "0.062",
+            "Category right, of 3 queries: model 0.875, kNN vote 0.625, fused 0.938 (calibration error 0.062)",
+            "Boxes found, of 7 labelled queries: mean IoU 0.562, at least 0.5 for 0.688, at least 0.7 for 0.438",
         ):
             assert expected in text
 
@@ -104,8 +108,8 @@ class TestBothReports:
         assert "Left out: 5; no photo" in text
 
     def test_are_silent_about_what_did_not_happen(self, report: Any) -> None:
-        text = report(evaluation(outcome(), category=None))
-        assert not re.search("Left out|Counted as missed|Category", text)
+        text = report(evaluation(outcome(), category=None, boxes=None))
+        assert not re.search("Left out|Counted as missed|Category|Boxes", text)
 
 
 class TestThePage:
@@ -128,6 +132,18 @@ class TestThePage:
         assert not re.search(r"https?:|//[a-z]|<link|<script|@import|url\(", page)
         assert len(re.findall(r"src='data:image/jpeg;base64,", page)) == 12
         assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+    def test_draws_the_labelled_box_in_green_and_the_detected_one_in_red(self, tmp_path: Path) -> None:
+        boxed = replace(outcome(), true_box=Box(0.1, 0.1, 0.5, 0.5), box=Box(0.6, 0.2, 0.9, 0.9))
+        photo = np.full((300, 300, 3), 255, np.uint8)
+        page = page_of(evaluation(boxed), tmp_path, photo=photo)
+        encoded = re.findall(r"base64,([^']+)", page)[0]
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(int)
+        columns = {name: drawn[:, :, one] - drawn[:, :, other] > 60 for name, one, other in (("g", 1, 0), ("r", 0, 1))}
+        for name, low, high in (("g", 30, 150), ("r", 180, 270)):
+            across = np.flatnonzero(columns[name].any(axis=0))
+            assert (across.min(), across.max()) == pytest.approx((low, high), abs=6)
+        assert "labelled in green, detected in red" in page
 
     def test_says_where_a_picture_is_missing(self, tmp_path: Path) -> None:
         page = page_of(evaluation(outcome()), tmp_path, picture=None, photo=None)

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,9 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
-from drawn_graphs import embedding_graph, model_of, write_drawn
+from drawn_graphs import (
+    detect_of,
+    detection_graph,
+    embedding_graph,
+    model_of,
+    with_detector,
+    write_detecting,
+    write_drawn,
+)
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, SameItemError
-from sameitem.features.model_folder import EMBED, read_graph, read_model, shipped_model, write_model
+from sameitem.features.model_folder import (
+    DETECT,
+    EMBED,
+    ModelFolder,
+    Weights,
+    read_graph,
+    read_model,
+    read_weights,
+    shipped_model,
+    write_model,
+)
 
 GRAPH = embedding_graph()
 
@@ -93,6 +112,88 @@ def test_preprocessing_out_of_bounds_is_refused(tmp_path: Path, field: str, valu
     change_manifest(tmp_path / "drawn", preprocessing=dataclasses.asdict(model.preprocessing) | {field: value})
     with pytest.raises(InputError, match=field):
         read_model(tmp_path / "drawn")
+
+
+def test_a_model_that_finds_subjects_is_read_as_it_was_written(tmp_path: Path) -> None:
+    model = write_detecting(tmp_path / "finds", categories=("tops", "shoes"), views=(1.0, 1.3, 0.0), temperature=1.5)
+    assert read_model(tmp_path / "finds") == model
+    assert read_graph(tmp_path / "finds", model, DETECT) == detection_graph(categories=2)
+
+
+def test_a_model_without_the_new_keys_is_written_as_before(tmp_path: Path) -> None:
+    model = write_drawn(tmp_path / "drawn", GRAPH)
+    assert not {"detect", "weights"} & set(json.loads((tmp_path / "drawn" / "manifest.json").read_text()))
+    assert (model.detect, model.weights) == (None, None)
+
+
+def test_the_graph_and_its_key_come_together(tmp_path: Path) -> None:
+    model, graph = model_of(GRAPH), detection_graph()
+    detecting = with_detector(model, graph, detect_of(), version="drawn")
+    with pytest.raises(InputError, match="together"):
+        dataclasses.replace(detecting, detect=None)
+    with pytest.raises(InputError, match="together"):
+        dataclasses.replace(model, detect=detect_of())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"views": ()}, "views"),
+        ({"views": (1.0,) * 9}, "views"),
+        ({"views": (-1.0,)}, "views"),
+        ({"views": (0.01,)}, "views"),
+        ({"categories": ("tops", "tops")}, "different"),
+        ({"categories": ("",)}, "different"),
+    ],
+)
+def test_what_cannot_be_made_of_a_detection_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(detect_of(), **changes)
+
+
+def test_a_photo_is_padded_for_its_boxes_never_stretched_or_cut() -> None:
+    stretched = dataclasses.replace(detect_of().preprocessing, fit="stretch")
+    with pytest.raises(InputError, match="fit=pad"):
+        dataclasses.replace(detect_of(), preprocessing=stretched)
+
+
+def weighty(content: bytes, *, file: str = "weights.npz") -> ModelFolder:
+    return dataclasses.replace(model_of(GRAPH), weights=Weights(file, hashlib.sha256(content).hexdigest()))
+
+
+def test_weights_are_kept_and_checked_when_they_are_read(tmp_path: Path) -> None:
+    model = weighty(b"numbers")
+    write_model(tmp_path / "drawn", model, graphs={EMBED: GRAPH}, card="", weights=b"numbers")
+    assert read_model(tmp_path / "drawn") == model
+    assert read_weights(tmp_path / "drawn", model) == b"numbers"
+    (tmp_path / "drawn" / "weights.npz").write_bytes(b"Numbers")
+    assert read_model(tmp_path / "drawn") == model  # a server that starts does not read them
+    with pytest.raises(InputError, match="checksum"):
+        read_weights(tmp_path / "drawn", model)
+    (tmp_path / "drawn" / "weights.npz").unlink()
+    with pytest.raises(InputError, match="not there"):
+        read_model(tmp_path / "drawn")
+
+
+def test_weights_that_are_not_those_of_the_manifest_are_not_written(tmp_path: Path) -> None:
+    for model, weights, message in (
+        (weighty(b"numbers"), b"others", "checksum"),
+        (weighty(b"numbers"), None, "bytes of the weights"),
+        (model_of(GRAPH), b"numbers", "bytes of the weights"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write_model(tmp_path / "drawn", model, graphs={EMBED: GRAPH}, card="", weights=weights)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(NotFoundError, match="no weights"):
+        read_weights(tmp_path, model_of(GRAPH))
+
+
+@pytest.mark.parametrize("file", ["../weights.npz", "manifest.json", "embed.onnx", ""])
+def test_weights_have_a_file_of_their_own(file: str) -> None:
+    with pytest.raises(InputError, match="file"):
+        weighty(b"numbers", file=file)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": 1}', b"[" * 100_000])

@@ -1,10 +1,12 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameitem.core.errors import InputError
-from sameitem.metrics.intervals import bootstrap_interval
+from sameitem.core.errors import InputError, ShapeError
+from sameitem.metrics.intervals import bootstrap_interval, paired_interval
 
 
 @settings(deadline=None)
@@ -26,3 +28,44 @@ def test_the_interval_of_shares_is_as_wide_as_the_binomial_says() -> None:
 def test_no_values_have_no_interval(values: np.ndarray) -> None:
     with pytest.raises(InputError, match="at least one value"):
         bootstrap_interval(values, np.random.default_rng(1))
+
+
+class TestADifference:
+    """After - before over the same queries, groups drawn as a whole."""
+
+    def test_of_two_groups_is_the_one_worked_out_by_hand(self) -> None:
+        # Product 7 has the differences 1, 1, product 3 has 0. Drawing two products with replacement gives, with the
+        # probabilities 1/4, 1/2, 1/4, the means 0/2 = 0, 2/3 and 4/4 = 1; 2.5 % and 97.5 % are the ends.
+        before, after = np.array([0.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0])
+        interval = paired_interval(before, after, np.array([7, 7, 3]), np.random.default_rng(1))
+        assert (interval.mean, interval.low, interval.high) == pytest.approx((2 / 3, 0.0, 1.0))
+
+    def test_has_the_quantiles_of_every_way_to_draw_the_groups(self) -> None:
+        differences = [[0.5, -1.0, 0.25], [1.0], [0.0, 0.75], [-0.5, -0.25]]
+        groups = np.repeat(np.arange(4), [len(group) for group in differences])
+        drawn = [[d for group in draw for d in differences[group]] for draw in product(range(4), repeat=4)]
+        low, high = np.quantile([np.mean(values) for values in drawn], (0.025, 0.975))
+        after = np.concatenate(differences)
+        interval = paired_interval(np.zeros(8), after, groups, np.random.default_rng(2), resamples=20_000)
+        assert interval.mean == pytest.approx(after.mean())
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.02)
+
+    def test_is_wider_where_queries_hang_together(self) -> None:
+        generator = np.random.default_rng(3)
+        after = np.repeat(generator.integers(0, 2, 40).astype(np.float64), 10)  # ten queries a product agree
+        before, apart = np.full(400, 0.5), np.arange(400)
+        together = paired_interval(before, after, apart // 10, np.random.default_rng(4))
+        alone = paired_interval(before, after, apart, np.random.default_rng(4))
+        assert together.high - together.low > 2.5 * (alone.high - alone.low)  # sqrt(10) as often
+
+    def test_of_nothing_changed_is_zero(self) -> None:
+        same = np.random.default_rng(5).random(30)
+        interval = paired_interval(same, same, np.arange(30) // 3, np.random.default_rng(5))
+        assert (interval.mean, interval.low, interval.high) == (0.0, 0.0, 0.0)
+
+    def test_needs_queries_and_lists_of_one_length(self) -> None:
+        generator, none = np.random.default_rng(6), np.zeros(0)
+        with pytest.raises(InputError, match="at least one query"):
+            paired_interval(none, none, none.astype(np.int64), generator)
+        with pytest.raises(ShapeError, match="one length"):
+            paired_interval(np.zeros(3), np.zeros(2), np.zeros(3, np.int64), generator)

@@ -37,12 +37,21 @@ def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str
             "category_id": answer.category_id,
             "category_source": answer.category_source,
             "categories": [asdict(category) for category in answer.categories],
+            "searched_categories": list(answer.searched_categories),
             "box": box_answer(answer.box),
             "region": _region(answer.box),
             "box_source": answer.box_source,
             "width": answer.width,
             "height": answer.height,
-            "objects": [],
+            "objects": [
+                {
+                    "object_id": found.object_id,
+                    "box": box_answer(found.box),
+                    "category_id": answer.category_id or None if found.box == answer.box else None,
+                    "score": round(found.score, 6),
+                }
+                for found in answer.objects
+            ],
         },
         "head": {"found": answer.found, "returned": len(results), "good_match": answer.good_match},
         "results": [{key: result[key] for key in fields} for result in results] if fields else results,

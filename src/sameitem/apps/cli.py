@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,10 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 index_app = typer.Typer(help="Index versions: list, show, roll back.", no_args_is_help=True)
-models_app = typer.Typer(help="Model versions: list, show, import.", no_args_is_help=True)
+models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
 app.add_typer(config_app, name="config")
 
 ShopOption = Annotated[
@@ -39,6 +42,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for this call: engine.recall=0.99")
 ]
+
+
+QueriesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Labelled photos as in `evaluate`; default: held-out searches of the click log."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of everything drawn by chance.")]
+NameOption = Annotated[str, typer.Option(help="Name of the new model version; default: its kind and the time.")]
 
 
 def main() -> None:
@@ -154,6 +165,58 @@ def import_clicks(
 
 
 @app.command()
+def mine(
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write; default triplets.parquet in the shop.")
+    ] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Turn the click log into triplets to train with: a photo, an image of the same item, one of another."""
+    from sameitem.upkeep.mining import TRIPLETS
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        file = (out or opened.folder / TRIPLETS).absolute()
+        if file.is_dir() or not file.parent.is_dir():
+            raise InputError(f"cannot write {file}: need a file's name in a folder that exists", field="out")
+        result = _run_job(opened, "mine", {"out": str(file)}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_mining(result)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    sessions: Annotated[int, typer.Option(min=1, help="How many searches.")],
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="What is searched with: image, product_id. Default: edited catalogue images."),
+    ] = None,
+    url: Annotated[str, typer.Option(help="A running server of this shop. Default: one of our own for the run.")] = "",
+    seed: SeedOption = 0,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Let simulated shoppers search and click: a test instrument for a shop without traffic; its log keeps it all."""
+    from sameitem.apps.simulation import simulate_over_http
+
+    if photos is not None and not photos.is_file():
+        raise NotFoundError(f"no file {photos}")
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        report = simulate_over_http(opened, sessions, photos=photos, url=url, seed=seed, tell=terminal.tell)
+        if as_json:
+            _print_json(asdict(report))
+        else:
+            terminal.show_simulation(report)
+    return EXIT_SET_ASIDE if report.set_aside else 0
+
+
+@app.command()
 def build(
     context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
 ) -> None:
@@ -259,23 +322,29 @@ def evaluate(
     context: typer.Context,
     queries: Annotated[Path, typer.Option(help="CSV: image, product_id and optionally category, box, slice.")],
     html: Annotated[Path | None, typer.Option(help="Write a report with pictures of hits and misses.")] = None,
+    compare: Annotated[str, typer.Option(metavar="VERSION", help="Compare with this index version.")] = "",
     shop: ShopOption = None,
     as_json: JsonOption = False,
     settings: SetOption = None,
 ) -> int:
     """Measure recall, category and latency on labelled photos."""
-    from sameitem.upkeep.measure import evaluate_shop
+    from sameitem.evaluation.compare import compare as compare_evaluations
+    from sameitem.upkeep.measure import evaluate_shop, evaluate_version
 
     with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        before = evaluate_version(opened, compare, queries, tell=terminal.tell) if compare else None
         evaluation = evaluate_shop(opened, queries, html=html, tell=terminal.tell)
+        comparison = compare_evaluations(before, evaluation).as_json() if before else None
         if as_json:
-            _print_json(evaluation.as_json())
+            _print_json(evaluation.as_json() | ({"comparison": comparison} if comparison else {}))
         else:
             terminal.show_evaluation(evaluation, html)
+            if comparison:
+                terminal.show_comparison(comparison)
     return EXIT_SET_ASIDE if evaluation.failed or evaluation.unknown else 0
 
 
-# ---- index versions, models, settings ----
+# ---- index versions, models ----
 
 
 @index_app.command("list")
@@ -336,9 +405,84 @@ def models_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOp
     with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
         models = list_models(opened)
         if as_json:
-            _print_json({"active": opened.settings.model.active, "versions": models})
+            _print_json({"active": opened.active_model, "versions": models})
         else:
             terminal.show_models(models)
+
+
+@models_app.command("show")
+def models_show(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Argument(help="Default: the active one.")] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one model version: dims, licence, metrics and its card."""
+    from sameitem.pipeline.models import show_model
+
+    with _opened(context, shop, None) as opened:
+        shown = show_model(opened, version or opened.active_model)
+        if as_json:
+            _print_json({"versions": [shown]})
+        else:
+            typer.echo(shown["card"] or f"{shown['version']} has no card.")
+
+
+@models_app.command("compare")
+def models_compare(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(metavar="A", help="A model version.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    queries: QueriesOption = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Ask the same held-out queries of two generations; an index that is missing is built beside the live one."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        arguments = {"before": before, "after": after, "queries": _queries(queries)}
+        result = _run_job(opened, "compare", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_comparison(result)
+    return EXIT_SET_ASIDE if result["failed"] else 0
+
+
+@models_app.command("activate")
+def models_activate(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="V", help="A model version.")],
+    force: Annotated[bool, typer.Option("--force", help="Switch whatever the gate says.")] = False,
+    queries: QueriesOption = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Build an index of a model version beside the live one, ask the gate, and switch at once."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        arguments = {"version": version, "force": force, "queries": _queries(queries)}
+        result = _run_job(opened, "activate", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_activation(result)
+
+
+@models_app.command("rollback")
+def models_rollback(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Make the previous generation live again, at once; servers follow at their next query."""
+    from sameitem.pipeline.models import roll_back_model
+
+    with _opened(context, shop, None) as opened:
+        result = roll_back_model(opened)
+        if as_json:
+            _print_json(result)
+        else:
+            typer.echo(
+                f"Model {result['version']} is active; its index {result['index']} of {result['created']} is live.\n"
+                "Products listed since then are found after the next `sameitem build`."
+            )
 
 
 @models_app.command("import")
@@ -375,8 +519,60 @@ def models_import(
         else:
             typer.echo(
                 f"Model {brought['version']}: {brought['dim']} dims, {brought['ms_per_photo']:.1f} ms a photo.\n"
-                f'Use it: set model.active = "{brought["version"]}" in sameitem.toml, then `sameitem build`.'
+                f"Use it: `sameitem models activate {brought['version']}`."
             )
+
+
+# ---- training ----
+
+
+@train_app.command("embedding")
+def train_embedding(
+    context: typer.Context,
+    triplets: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What `sameitem mine` wrote; default triplets.parquet.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after so many; default: when it is done.")
+    ] = None,
+    seed: SeedOption = 0,
+    name: NameOption = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Train box and feature from triplets of the click log, starting from the active model; goes on after a kill."""
+    if triplets is not None and not triplets.is_file():
+        raise NotFoundError(f"no file {triplets}; run `sameitem mine` first")
+    given = str(triplets.absolute()) if triplets else ""
+    _train(context, shop, settings, as_json, model="embedding", triplets=given, minutes=minutes, seed=seed, name=name)
+
+
+@train_app.command("category")
+def train_category(
+    context: typer.Context,
+    seed: SeedOption = 0,
+    name: NameOption = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Train the category from the catalogue's labelled images, starting from the active model."""
+    _train(context, shop, settings, as_json, model="category", triplets="", minutes=None, seed=seed, name=name)
+
+
+def _train(
+    context: typer.Context, shop: Path | None, settings: list[str] | None, as_json: bool, **arguments: Any
+) -> None:
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "train", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_training(result, opened.active_model)
+
+
+# ---- settings ----
 
 
 @config_app.command("show")
@@ -460,6 +656,13 @@ def _run_job(
     if finished.state != "done":
         raise InputError(finished.error or f"the job was {finished.state}")
     return finished.result
+
+
+def _queries(file: Path | None) -> str:
+    """Return the absolute path of a file of labelled photos, "" where none is given."""
+    if file is not None and not file.is_file():
+        raise NotFoundError(f"no file {file}")
+    return str(file.absolute()) if file else ""
 
 
 def _pairs(text: str) -> dict[str, str]:

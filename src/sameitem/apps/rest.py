@@ -28,6 +28,7 @@ from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
 from sameitem.apps.schemas import (
+    ActivateBody,
     BoxBody,
     DeleteBody,
     Deleted,
@@ -38,6 +39,7 @@ from sameitem.apps.schemas import (
     ImageBody,
     ImageStored,
     IndexAnswer,
+    ModelsAnswer,
     OperationAnswer,
     OperationsAnswer,
     Problem,
@@ -48,6 +50,7 @@ from sameitem.apps.schemas import (
     SearchAnswerBody,
     SearchBody,
     TaxonomyAnswer,
+    TrainBody,
 )
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.store import Listing as NewListing
@@ -57,6 +60,7 @@ from sameitem.core.errors import AccessError, InputError, NotFoundError, SameIte
 from sameitem.core.filters import parse_filter, product_value
 from sameitem.core.jobs import Job
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
+from sameitem.pipeline.models import list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
@@ -66,7 +70,7 @@ PAGE = Path(__file__).parent / "page"
 UPLOADS = "uploads"
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
-_NOT_BUILT = ("rerank", "verify", "explain", "group_by_object", "object_id", "text")
+_NOT_BUILT = ("rerank", "verify", "explain", "group_by_object", "text")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
@@ -118,6 +122,7 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     _add_events(app, shop)
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
+    _add_models(app, shop, wake_runner)
     _add_health(app, shop, searcher, measures)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
@@ -200,6 +205,8 @@ def _search_request(shop: Shop, body: SearchBody, photo: bytes | None) -> Search
         image_of=image_of,
         box=box,
         box_is_relative=relative,
+        object_id=body.object_id or "",
+        crop=body.crop,
         categories=tuple(dict.fromkeys(categories)),
         filter=body.filter,
         num=body.num,
@@ -278,6 +285,8 @@ def _add_product_images(app: FastAPI, shop: Shop, searcher: Searcher) -> None:
         data = photo if photo is not None else _photo_bytes(shop, body.image_base64, body.url)
         assert data is not None
         box, relative = _box(body.box, body.region)
+        if box is None and not body.crop:
+            box, relative = Box(0.0, 0.0, 1.0, 1.0), True
         stored = place_image(
             shop,
             searcher,
@@ -343,7 +352,7 @@ def _stored(stored: Understood, request_id: str) -> dict[str, Any]:
         "category_id": stored.category_id,
         "category_source": stored.category_source,
         "box": box_answer(stored.box),
-        "boxes": [],
+        "boxes": [box_answer(found.box) for found in stored.objects],
         "duplicate_of": asdict(stored.duplicate_of) if stored.duplicate_of else None,
         "searchable": "after the next build",
     }
@@ -469,6 +478,33 @@ def _add_index(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> Non
         """Make a published version the live one again."""
         switch_version(shop, body.version)
         return get_index(request)
+
+
+# ---- models ----
+
+
+def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> None:
+    @app.get("/v1/models", responses=_ok(ModelsAnswer))
+    def get_models(request: Request) -> Response:
+        """Return the model versions with their metrics; the active one is what builds use, the live one answers."""
+        models = list_models(shop)
+        return Json({"request_id": _request_id(request), "active": shop.active_model, "versions": models})
+
+    @app.post("/v1/models:train", status_code=202, responses=_ok(OperationAnswer, 202))
+    def train_model(request: Request, body: TrainBody) -> Response:
+        """Start a training, which makes a new model version; one of the same fields that waits already is returned."""
+        return queued(request, "train", {**body.model_dump(), "triplets": ""})
+
+    @app.post("/v1/models:activate", status_code=202, responses=_ok(OperationAnswer, 202))
+    def activate_model(request: Request, body: ActivateBody) -> Response:
+        """Build an index of a model version beside the live one, ask the gate, and switch at once."""
+        shop.model_folder(body.version)
+        return queued(request, "activate", {**body.model_dump(), "queries": ""})
+
+    def queued(request: Request, kind: str, arguments: dict[str, Any]) -> Response:
+        job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
+        wake_runner()
+        return Json(_operation(job, _request_id(request)), status_code=202)
 
 
 # ---- health ----

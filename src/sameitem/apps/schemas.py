@@ -39,7 +39,7 @@ class SearchBody(Body):
     image_name: Key | None = None
     category_id: str | None = Field(default=None, max_length=512, description="search only this category")
     categories: list[str] | None = Field(default=None, max_length=100, description="search only these categories")
-    crop: bool = Field(default=True, description="find the subject; until a detector is trained it is the whole photo")
+    crop: bool = Field(default=True, description="find the subject; false: the whole photo is it")
     region: str | None = Field(default=None, description="x1,x2,y1,y2 in pixels, as Alibaba's callers send it")
     box: BoxBody | None = Field(default=None, description="the subject; wins over detection")
     num: int = Field(default=10, ge=1, le=100)
@@ -54,7 +54,9 @@ class SearchBody(Body):
     verify: bool | None = Field(default=None, description="not built yet: true is answered with 422")
     explain: bool | None = Field(default=None, description="not built yet: true is answered with 422")
     group_by_object: bool | None = Field(default=None, description="not built yet: true is answered with 422")
-    object_id: str | None = Field(default=None, description="not built yet: answered with 422")
+    object_id: str | None = Field(
+        default=None, max_length=16, description="search with this object of an earlier answer about the same photo"
+    )
     text: str | None = Field(default=None, description="not built yet: answered with 422")
 
 
@@ -69,25 +71,38 @@ class BoxAnswer(BaseModel):
 
 
 class CategoryAnswer(BaseModel):
-    """A top category with its share of the vote."""
+    """A top category with its probability."""
 
     id: str
     name: str
     score: float
 
 
+class ObjectAnswer(BaseModel):
+    """An object that the model sees in the photo."""
+
+    object_id: str = Field(description="to be sent back with the same photo")
+    box: BoxAnswer
+    category_id: str | None = Field(description="of what was searched with; null for the others")
+    score: float = Field(description="how sure the model is, 0..1")
+
+
 class QueryAnswer(BaseModel):
     """What was understood of the photo."""
 
     category_id: str
-    category_source: Literal["caller", "knn", "none"]
+    category_source: Literal["caller", "fused", "model", "knn", "none"]
     categories: list[CategoryAnswer]
-    box: BoxAnswer
+    searched_categories: list[str] = Field(description="what a large gallery's search was limited to; empty = nothing")
+    box: BoxAnswer = Field(description="what was searched with")
     region: str
-    box_source: Literal["caller", "whole_photo"]
+    box_source: Literal["caller", "detected", "whole_photo"]
     width: int
     height: int
-    objects: list[dict[str, Any]] = Field(description="other objects in the photo; empty until a detector is trained")
+    objects: list[ObjectAnswer] = Field(
+        description="every object that the model sees, best first, also where a caller's box won over it; empty where "
+        "the model finds none"
+    )
 
 
 class HeadAnswer(BaseModel):
@@ -191,7 +206,7 @@ class ImageBody(Body):
     kind: Literal["main", "sku", "buyer", "detail", "other"] = "main"
     box: BoxBody | None = None
     region: str | None = None
-    crop: bool = True
+    crop: bool = Field(default=True, description="find the subject; false: the whole picture is it")
     custom_content: str = Field(default="", max_length=4096)
 
 
@@ -205,7 +220,7 @@ class ImageStored(BaseModel):
     category_id: str
     category_source: str
     box: BoxAnswer
-    boxes: list[BoxAnswer] = Field(description="candidate boxes; empty until a detector is trained")
+    boxes: list[BoxAnswer] = Field(description="what the model sees, best first; empty where it finds no objects")
     duplicate_of: ListingAnswer | None
     searchable: str = Field(description="when: 'after the next build'")
 
@@ -311,6 +326,30 @@ class IndexAnswer(BaseModel):
 
     request_id: str
     current: str | None
+    versions: list[dict[str, Any]]
+
+
+class ActivateBody(Body):
+    """Which model version to make the active one; the gate asks the held-out searches of the click log."""
+
+    version: str = Field(min_length=1, max_length=64)
+    force: bool = Field(default=False, description="switch whatever the gate says")
+
+
+class TrainBody(Body):
+    """What to train: the embedding from the triplets that `sameitem mine` wrote, or the category from the catalogue."""
+
+    model: Literal["embedding", "category"]
+    minutes: float | None = Field(default=None, ge=0, le=100_000, description="stop the embedding's training after")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    name: str = Field(default="", max_length=64, description="of the new model version; empty = its kind and the time")
+
+
+class ModelsAnswer(BaseModel):
+    """The model versions: the one that ships first, then those of the shop."""
+
+    request_id: str
+    active: str
     versions: list[dict[str, Any]]
 
 

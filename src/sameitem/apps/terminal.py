@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from sameitem.evaluation.evaluate import Evaluation
     from sameitem.pipeline.online import SearchAnswer
     from sameitem.upkeep.demo import DemoReport
+    from sameitem.upkeep.shoppers import SimulationReport
 
 _WIDTH = 160  # columns where stdout is a file or a pipe
+_CHANGES = {"change": "recall@1", "recall@10": "recall@10", "MRR": "mrr"}  # columns of a comparison
 _EVERY_S = 15.0  # how often progress is a line where there is no terminal
 
 
@@ -55,9 +57,10 @@ class Terminal:
         """Take the bar away."""
         self._bar.stop()
 
-    def tell(self, step: str, percent: float, counts: Mapping[str, int]) -> None:
+    def tell(self, step: str, percent: float, counts: Mapping[str, float]) -> None:
         """Show how far a step is."""
-        text = "  ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+        shown = {name: f"{n:,}" if isinstance(n, int) else f"{n:.3g}" for name, n in counts.items() if n}
+        text = "  ".join(f"{name} {number}" for name, number in shown.items())
         self._bar.update(self._task, description=step, completed=percent, counts=text)
         last, at = self._told
         if not self._err.is_terminal and not self._quiet and (step != last or time.monotonic() - at > _EVERY_S):
@@ -107,6 +110,43 @@ class Terminal:
             self._out.print(f"  {count:>8,}  set aside: {reason}")
         if result["error_file"]:
             self._out.print(f"Everything that was set aside, with its reason: {result['error_file']}")
+
+    def show_mining(self, result: Mapping[str, Any]) -> None:
+        """Print what was learned from the click log, and what was not and why."""
+        self._out.print(
+            f"{result['triplets']:,} triplets from {result['used']:,} of {result['sessions']:,} searches: "
+            f"{result['used_clicks']:,} of {result['clicks']:,} clicks say what the same item is, "
+            f"{result['used_non_clicks']:,} of {result['non_clicks']:,} other places what another is."
+        )
+        for title, name in (
+            ("Searches left out", "dropped"),
+            ("Clicks left out", "dropped_clicks"),
+            ("Other places left out", "dropped_non_clicks"),
+        ):
+            counts = sorted(result[name].items(), key=lambda reason: -reason[1])
+            if counts:
+                self._out.print(f"{title}:")
+            for reason, count in counts:
+                self._out.print(f"  {count:>8,}  {reason}")
+        self._out.print(f"Compared by {', '.join(result['models'])}. Written: {result['file']}")
+        if result["triplets"]:
+            self._out.print("Next: `sameitem train embedding`.")
+        else:
+            self._out.print("Nothing to train with yet: more searches with clicks are needed.")
+
+    def show_simulation(self, report: "SimulationReport") -> None:
+        """Print what simulated shoppers did."""
+        self._out.print(
+            f"Simulated: {report.sessions:,} searches of {report.users:,} simulated shoppers, {report.clicks:,} clicks "
+            f"({report.right_clicks:,} on the item in the photo, {report.wrong_clicks:,} on another)."
+        )
+        self._out.print(
+            f"Simulated: {report.without_click:,} searches ended without a click, {report.abandoned:,} of them without "
+            f"a look at the list; {report.not_shown:,} lists did not show the item."
+        )
+        for reason, count in report.reasons.items():
+            self._out.print(f"  {count:>8,}  set aside: {reason}", soft_wrap=True)
+        self._out.print("They are in the click log now, under users simulated-...; next: `sameitem mine`.")
 
     def show_build(self, result: Mapping[str, Any]) -> None:
         """Print what a build published."""
@@ -171,11 +211,56 @@ class Terminal:
 
     def show_models(self, models: list[dict[str, Any]]) -> None:
         """Print the model versions."""
-        table = Table("version", "", "kind", "dims", "licence", "source", box=None)
+        table = Table("version", "", "kind", "dims", "index", "licence", "source", box=None)
         for model in models:
-            active = "active" if model["active"] else ""
-            table.add_row(model["version"], active, model["kind"], str(model["dim"]), model["licence"], model["source"])
+            state = ", ".join(name for name in ("active", "live") if model[name])
+            about = (model["kind"], str(model["dim"]), model["index"] or "", model["licence"], model["source"])
+            table.add_row(model["version"], state, *about)
         self._out.print(table)
+
+    def show_comparison(self, comparison: Mapping[str, Any]) -> None:
+        """Print what changed from one generation to another."""
+        before, after = comparison["before"], comparison["after"]
+        self._out.print(f"Before: model {before['model_version']}, index {before['index_version']}.")
+        self._out.print(f"After:  model {after['model_version']}, index {after['index_version']}.\n")
+        table = Table("", "queries", "products", "recall@1", *_CHANGES, "won", "lost", "", box=None)
+        for title, part in (("all", comparison), *comparison["slices"].items()):
+            first = part["measures"]["recall@1"]
+            changes = [_points(part["delta"][name]) for name in _CHANGES.values()]
+            counts = [f"{part[name]:,}" for name in ("queries", "products", "wins", "losses")]
+            both = f"{first['before']:.3f} -> {first['after']:.3f}"
+            table.add_row(title, *counts[:2], both, *changes, *counts[2:], part["verdict"])
+        table.caption = (
+            "Changes in points, with bootstrap 95 % intervals over products. Won and lost: queries whose first hit "
+            "became right, became wrong."
+        )
+        if comparison["left_out"]:
+            table.caption += f"\nLeft out: {comparison['left_out']:,} whose product only one of the galleries has."
+        if comparison["failed"]:
+            table.caption += f"\nLeft out: {comparison['failed']:,} whose photo could not be used."
+        table.caption_justify = "left"
+        self._out.print(table)
+
+    def show_activation(self, result: Mapping[str, Any]) -> None:
+        """Print what an activation did, and what the gate said."""
+        gate = result["gate"]
+        if gate is not None and gate["comparison"] is not None:
+            self.show_comparison(gate["comparison"])
+        if gate is not None and gate["forced"]:
+            self._out.print(f"The gate said no: {'; '.join(gate['reasons'])}. Forced.")
+        if gate is not None and gate["not_judged"]:
+            self._out.print(f"Not judged, of too few products: {', '.join(gate['not_judged'])}.")
+        self._out.print(f"Model {result['version']} is active; its index {result['index']} is live.")
+        if result["previous"]:
+            self._out.print(f"Back to {result['previous'][0]}: `sameitem models rollback`.")
+
+    def show_training(self, result: Mapping[str, Any], active: str) -> None:
+        """Print what a training made, and what to do with it."""
+        self._out.print(f"Trained model {result['version']} in {result['seconds']:,.0f} s.")
+        for name, value in result["metrics"].items():
+            self._out.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        self._out.print(f"Next: `sameitem models compare {active} {result['version']}`, then")
+        self._out.print(f"      `sameitem models activate {result['version']}`.")
 
     def show_demo(self, report: "DemoReport") -> None:
         """Print what the demo found, and what to do next."""
@@ -195,6 +280,10 @@ class Terminal:
         self._out.print(as_table(evaluation))
         if html is not None:
             self._out.print(f"Report with pictures: {html}")
+
+
+def _points(delta: Mapping[str, float]) -> str:
+    return f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]"
 
 
 def _program() -> str:

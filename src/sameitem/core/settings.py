@@ -78,7 +78,7 @@ class SelectionSettings(Part):
 class ModelSettings(Part):
     """Which model computes features, and how."""
 
-    active: str = Field(default="base-1", description="model version: one that ships, or a folder in models/")
+    active: str = Field(default="base-1", description="model version until `models activate` was run")
     threads: int = Field(default=1, ge=1, le=256, description="threads of one ONNX session")
     batch: int = Field(default=16, ge=1, le=1024, description="crops per run of the session")
 
@@ -100,6 +100,16 @@ class CategorySettings(Part):
     neighbours: int = Field(default=30, ge=1, le=1000, description="reference images that vote")
     sharpness: float = Field(default=10.0, ge=0, description="lambda of the vote's weight exp(-lambda d^2)")
     reference_per_leaf: int = Field(default=300, ge=1, description="labelled images per leaf in the reference set")
+    alpha: float = Field(default=0.5, ge=0, le=1, description="share of the model's opinion beside the vote's")
+    routing_mass: float = Field(default=0.95, gt=0, le=1, description="probability the searched categories hold")
+    routing_from_images: int = Field(default=10_000, ge=0, description="smaller galleries are searched whole")
+
+
+class GateSettings(Part):
+    """When a new model may go live."""
+
+    tolerance: float = Field(default=0.01, ge=0, le=1, description="fall of recall@1 that the interval may reach")
+    least_queries: int = Field(default=100, ge=1, description="held-out queries that a comparison needs")
 
 
 class SearchSettings(Part):
@@ -108,6 +118,18 @@ class SearchSettings(Part):
     num: int = Field(default=10, ge=1, le=100, description="results of a page")
     good_match: float = Field(default=0.6, ge=0, le=1, description="score from which the page speaks of a good match")
     photo_days: int = Field(default=90, ge=0, description="days a query photo is kept for learning; 0 = never stored")
+
+
+class MiningSettings(Part):
+    """Which clicks and non-clicks are believed. Rank r: as near as chance puts r images of the catalogue."""
+
+    same_item_rank: float = Field(default=10.0, gt=0, description="a clicked image is believed up to this rank")
+    other_item_rank: float = Field(default=1.0, gt=0, description="an unclicked image is believed from this rank on")
+    local_check_rank: float = Field(
+        default=200.0, ge=0, description="clicks from same_item_rank to here are compared by local features; 0: off"
+    )
+    sessions_per_user: int = Field(default=50, ge=1, description="searches of one user that may teach")
+    triplets_per_pair: int = Field(default=100, ge=1, le=65534, description="triplets of the same two products")
 
 
 class ServeSettings(Part):
@@ -133,7 +155,9 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     engine: EngineSettings = EngineSettings()
     category: CategorySettings = CategorySettings()
+    gate: GateSettings = GateSettings()
     search: SearchSettings = SearchSettings()
+    mining: MiningSettings = MiningSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod

@@ -7,6 +7,7 @@ index/.*                       what is being built, or what a killed build left
 
 import re
 import shutil
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def publish(index_root: Path, built: Path) -> str:
         RefusedError: the version has no recall certificate.
         ConflictError: it is damaged, or a version of that name exists.
     """
+    version = stage(index_root, built)
+    write_whole(index_root / CURRENT, f"{version}\n".encode())
+    return version
+
+
+def stage(index_root: Path, built: Path) -> str:
+    """Put a built and sealed version beside the live one, which stays, and return its name.
+
+    Args:
+        index_root: folder of the versions.
+        built: folder of the new version, on the same file system.
+
+    Raises:
+        RefusedError: the version has no recall certificate.
+        ConflictError: it is damaged, or a version of that name exists.
+    """
     manifest = open_index(built).manifest
     if manifest.certificate is None:
         raise RefusedError(f"index version {manifest.version} has no recall certificate; certify and seal it first")
@@ -57,7 +74,6 @@ def publish(index_root: Path, built: Path) -> str:
         raise ConflictError(f"index version {manifest.version} exists already; versions are never replaced")
     built.rename(target)
     sync_folder(index_root)
-    write_whole(index_root / CURRENT, f"{manifest.version}\n".encode())
     return manifest.version
 
 
@@ -93,14 +109,14 @@ def open_current(index_root: Path) -> Index | None:
 
 
 def list_versions(index_root: Path) -> list[str]:
-    """Return the names of the published versions, oldest first."""
+    """Return the names of the finished versions, live or not, oldest first."""
     return sorted(
         folder.parent.name for folder in index_root.glob(f"[0-9]*/{MANIFEST}") if _is_name(folder.parent.name)
     )
 
 
-def rollback(index_root: Path, version: str) -> None:
-    """Make a published version the live one again.
+def make_live(index_root: Path, version: str) -> None:
+    """Make a version that lies beside the live one the live one: an earlier one again, or one that was staged.
 
     Raises:
         NotFoundError: there is no such version; names those that there are.
@@ -113,13 +129,18 @@ def rollback(index_root: Path, version: str) -> None:
     write_whole(index_root / CURRENT, f"{version}\n".encode())
 
 
-def prune(index_root: Path, *, keep: int) -> list[str]:
+def prune(index_root: Path, *, keep: int, besides: Collection[str] = ()) -> list[str]:
     """Remove all but the newest `keep` versions, never the live one, and return the names of the removed.
 
     Who has an old version open keeps it: mapped files stay until they are closed.
+
+    Args:
+        index_root: folder of the versions.
+        keep: how many stay.
+        besides: names of older ones that stay too.
     """
-    live = current(index_root)
-    old = [name for name in list_versions(index_root)[: -keep or None] if name != live]
+    stays = {current(index_root), *besides}
+    old = [name for name in list_versions(index_root)[: -keep or None] if name not in stays]
     for name in old:
         hidden = index_root / f".{name}.removed"
         (index_root / name).rename(hidden)

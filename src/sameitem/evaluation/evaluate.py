@@ -1,4 +1,4 @@
-"""Measures a shop on labelled photos: recall by slice, category, latency."""
+"""Measures a shop on labelled photos: recall by slice, category, boxes, latency."""
 
 import csv
 import logging
@@ -6,24 +6,28 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sameitem.core.boxes import scale_box
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.records import Box, ImageId, ProductId
+from sameitem.metrics.boxes import iou
 from sameitem.metrics.calibration import expected_calibration_error
 from sameitem.metrics.intervals import Interval, bootstrap_interval
 from sameitem.metrics.retrieval import average_precision, recall_at, reciprocal_rank
+from sameitem.pipeline.category import FUSED
 from sameitem.pipeline.gallery import Gallery
-from sameitem.pipeline.online import MAX_PAGE, Searcher, SearchRequest
+from sameitem.pipeline.online import DETECTED, MAX_PAGE, SearchAnswer, Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 
 DEPTHS = (1, 5, 10, 60)
 MAX_ID = 512  # characters of a product id, as in the catalogue
+SOURCES = ("model", "knn", "fused")  # of a category
 SHOWN = 5  # hits that an outcome keeps for the report
 _log = logging.getLogger(__name__)
 
@@ -37,6 +41,12 @@ class LabelledQuery:
     category: str = ""  # as in the catalogue; "" = not labelled
     box: Box | None = None  # true box of the subject, pixels of the upright photo
     slice: str = ""
+    others: tuple[ProductId, ...] = ()  # products that are as right as product_id
+
+    @property
+    def products(self) -> frozenset[ProductId]:
+        """Every product that is a right answer."""
+        return frozenset((self.product_id, *self.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,9 @@ class Outcome:
     category_id: str  # predicted, "" = none
     confidence: float
     ms: float
+    opinions: Mapping[str, str] = field(default_factory=dict)  # category of each source that had one: model, knn, fused
+    box: Box | None = None  # detected, shares of the photo's sides; None = the model finds no objects
+    true_box: Box | None = None  # labelled, likewise
 
     @property
     def rank(self) -> int | None:
@@ -81,8 +94,18 @@ class CategoryFigures:
     """How well the top category is told, over the queries whose own is known."""
 
     queries: int
-    accuracy: float  # share that was told rightly
-    ece: float  # expected calibration error
+    accuracy: Mapping[str, float]  # share that was told rightly, by each source there is: model, knn, fused
+    ece: float  # expected calibration error of the answers
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFigures:
+    """How well the subject is found, over the queries whose box is known; they were searched without it."""
+
+    queries: int
+    mean_iou: float
+    iou50: float  # share of boxes with at least 0.5
+    iou70: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +117,8 @@ class Evaluation:
     gallery: int  # listed images that can be found
     whole: Figures
     slices: Mapping[str, Figures]
-    category: CategoryFigures | None  # of the kNN vote; None = no query is labelled, or nothing votes
+    category: CategoryFigures | None  # None = no query is labelled, or nothing tells
+    boxes: BoxFigures | None  # None = no query is labelled, or the model finds no objects
     failed: Mapping[str, int]  # queries whose photo could not be used, by reason: not in the figures
     unknown: int  # queries whose product is not in the catalogue: not in the figures
     dropped: int  # queries whose product selection dropped: in the figures, as missed
@@ -102,9 +126,8 @@ class Evaluation:
     outcomes: tuple[Outcome, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the keys of the command line's contract; what does not exist yet is null."""
-        category = self.category
-        accuracy = {"model": None, "knn": category.accuracy if category else None, "fused": None}
+        """Return the keys of the command line's contract; what could not be measured is null."""
+        category, boxes = self.category, self.boxes
         return {
             "queries": self.whole.queries,
             "gallery": self.gallery,
@@ -115,10 +138,15 @@ class Evaluation:
             "mrr": self.whole.mrr,
             "category": {
                 "queries": category.queries if category else 0,
-                "accuracy": accuracy,
+                "accuracy": {name: category.accuracy.get(name) if category else None for name in SOURCES},
                 "ece": category.ece if category else None,
             },
-            "boxes": {"mean_iou": None, "iou50": None, "iou70": None},
+            "boxes": {
+                "queries": boxes.queries if boxes else 0,
+                "mean_iou": boxes.mean_iou if boxes else None,
+                "iou50": boxes.iou50 if boxes else None,
+                "iou70": boxes.iou70 if boxes else None,
+            },
             "slices": {
                 name: {"queries": part.queries, **_recall_json(part), "map": part.map, "mrr": part.mrr}
                 for name, part in self.slices.items()
@@ -159,40 +187,48 @@ def read_queries(path: Path) -> list[LabelledQuery]:
 
 
 def evaluate(
-    shop: Shop, queries: Sequence[LabelledQuery], *, tell: Callable[[int, int], None] = lambda done, total: None
+    shop: Shop,
+    queries: Sequence[LabelledQuery],
+    *,
+    version: str | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Search with every photo and compare what is found with what it shows.
 
     A hit is right when it shows the product, or when a listing of the product is folded behind it: the page shows both
     there. Hits are distinct pictures, several of a product where it has them. A product that the catalogue has and
     selection dropped counts as missed. Average precision looks at the first MAX_PAGE hits. Nothing is written to the
-    click log.
+    click log. A labelled box is kept from the search: the model's own is compared with it.
 
     Args:
         shop: with a published index.
         queries: labelled photos.
+        version: index version to search in, with the model that made it; None: the live one.
         tell: is told how many are done.
 
     Raises:
+        NotFoundError: there is no such index version.
         UnavailableError: nothing was published yet.
         InputError: no query could be measured; says why.
         ConflictError: another index version went live meanwhile.
     """
-    searcher = Searcher(shop)
+    searcher = Searcher(shop, version)
     gallery = searcher.gallery()
     wanted = _pictures_of(gallery)
-    in_catalogue = {product.product_id for product in shop.catalogue.products({query.product_id for query in queries})}
+    asked_for = {product_id for query in queries for product_id in query.products}
+    in_catalogue = {product.product_id for product in shop.catalogue.products(asked_for)}
     outcomes: list[Outcome] = []
     failed: Counter[str] = Counter()
     unknown = 0
     for done, query in enumerate(queries):
         tell(done, len(queries))
-        if query.product_id not in in_catalogue:
+        if query.products.isdisjoint(in_catalogue):
             unknown += 1
             continue
         try:
             photo = query.image.read_bytes()
-            outcomes.append(_ask(searcher, gallery.version, query, photo, wanted.get(query.product_id, 0)))
+            pictures = sum(wanted.get(product_id, 0) for product_id in query.products)
+            outcomes.append(_ask(searcher, gallery.version, query, photo, pictures))
         except (InputError, OSError) as error:
             reason = f"the photo cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
             _log.warning("query %s failed: %s", query.image.name, reason)
@@ -214,6 +250,7 @@ def evaluate(
         whole=_figures(outcomes),
         slices={name: _figures(part) for name, part in sorted(by_slice.items())},
         category=_category(shop, outcomes),
+        boxes=_boxes(outcomes),
         failed=dict(failed),
         unknown=unknown,
         dropped=sum(outcome.wanted == 0 for outcome in outcomes),
@@ -239,7 +276,7 @@ def _ask(searcher: Searcher, version: str, query: LabelledQuery, photo: bytes, w
     relevant = np.zeros(MAX_PAGE, np.bool_)
     for place, result in enumerate(answer.results):
         listed = {result.product.product_id, *(listing.product_id for listing in result.duplicates)}
-        relevant[place] = query.product_id in listed
+        relevant[place] = not query.products.isdisjoint(listed)
     best = answer.categories[0] if answer.categories else None
     return Outcome(
         query=query,
@@ -249,7 +286,20 @@ def _ask(searcher: Searcher, version: str, query: LabelledQuery, photo: bytes, w
         category_id=best.id if best else "",
         confidence=best.score if best else 0.0,
         ms=ms,
+        opinions=_opinions(answer),
+        box=_shares(answer.box, answer) if answer.box_source == DETECTED else None,
+        true_box=_shares(query.box, answer) if query.box else None,
     )
+
+
+def _opinions(answer: SearchAnswer) -> dict[str, str]:
+    fused = answer.category_id if answer.category_source == FUSED else ""
+    told = zip(SOURCES, (answer.model_category_id, answer.knn_category_id, fused), strict=True)
+    return {source: top for source, top in told if top}
+
+
+def _shares(box: Box, answer: SearchAnswer) -> Box:
+    return scale_box(box, 1 / answer.width, 1 / answer.height)
 
 
 def _figures(outcomes: Sequence[Outcome]) -> Figures:
@@ -267,9 +317,23 @@ def _category(shop: Shop, outcomes: Sequence[Outcome]) -> CategoryFigures | None
     labelled = [(o, top) for o in outcomes if o.category_id and (top := shop.taxonomy.top_of(o.query.category))]
     if not labelled:
         return None
+    accuracy = {
+        source: float(np.mean([outcome.opinions.get(source) == top for outcome, top in labelled]))
+        for source in SOURCES
+        if all(source in outcome.opinions for outcome, _ in labelled)
+    }
     right = np.array([outcome.category_id == top for outcome, top in labelled])
     confidence = np.array([min(1.0, outcome.confidence) for outcome, _ in labelled])
-    return CategoryFigures(len(labelled), float(right.mean()), expected_calibration_error(confidence, right))
+    return CategoryFigures(len(labelled), accuracy, expected_calibration_error(confidence, right))
+
+
+def _boxes(outcomes: Sequence[Outcome]) -> BoxFigures | None:
+    pairs = [(outcome.box, outcome.true_box) for outcome in outcomes if outcome.box and outcome.true_box]
+    if not pairs:
+        return None
+    found, true = (np.array([(b.left, b.top, b.right, b.bottom) for b in boxes]) for boxes in zip(*pairs, strict=True))
+    overlap = iou(found, true)
+    return BoxFigures(len(pairs), float(overlap.mean()), float((overlap >= 0.5).mean()), float((overlap >= 0.7).mean()))
 
 
 def _recall_json(figures: Figures) -> dict[str, Any]:

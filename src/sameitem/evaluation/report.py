@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.table import Table
 
+from sameitem.core.boxes import scale_box
 from sameitem.core.errors import InputError
 from sameitem.core.records import ImageId, Pixels
 from sameitem.evaluation.evaluate import DEPTHS, Evaluation, Figures, Outcome
@@ -20,7 +22,8 @@ PhotoOf = Callable[[Path], Pixels | None]  # a query's photo, None where it cann
 
 SIDE = 150  # of a picture in the report, pixels
 MISSES, HITS = 60, 20  # shown, worst first and best first
-GREEN, GREY, PALE, INK = "#1a7f37", "#57606a", "#d8dee4", "#1b1f24"
+GREEN, RED, GREY, PALE, INK = "#1a7f37", "#cf222e", "#57606a", "#d8dee4", "#1b1f24"
+_OPINIONS = {"model": "model", "knn": "kNN vote", "fused": "fused"}
 _STYLE = f"""
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem; color: {INK}; }}
 h2 {{ margin: 2.5rem 0 .5rem; }} .note {{ color: {GREY}; margin: .2rem 0; }}
@@ -80,6 +83,7 @@ def write_html(evaluation: Evaluation, path: Path, *, picture_of: PictureOf, pho
         f"<p>Index {_text(evaluation.index_version)}, model {_text(evaluation.model_version)}.</p>",
         _html_table(evaluation),
         *(f"<p class=note>{_text(note)}</p>" for note in _notes(evaluation)),
+        *(["<p class=note>Boxes: labelled in green, detected in red.</p>"] if evaluation.boxes else []),
         *_cases("Not found first", misses, MISSES, "worst first", picture_of, photo_of),
         *_cases("Found first", hits, HITS, "most alike first", picture_of, photo_of),
     ]
@@ -132,9 +136,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
         "queries all agree."
     ]
     if (category := evaluation.category) is not None:
+        told = ", ".join(f"{_OPINIONS[source]} {share:.3f}" for source, share in category.accuracy.items())
+        notes.append(f"Category right, of {category.queries:,} queries: {told} (calibration error {category.ece:.3f}).")
+    if (boxes := evaluation.boxes) is not None:
         notes.append(
-            f"Category right for {category.accuracy:.3f} of {category.queries:,} queries (calibration error "
-            f"{category.ece:.3f})."
+            f"Boxes found, of {boxes.queries:,} labelled queries: mean IoU {boxes.mean_iou:.3f}, at least 0.5 for "
+            f"{boxes.iou50:.3f}, at least 0.7 for {boxes.iou70:.3f}."
         )
     if evaluation.dropped:
         notes.append(f"Counted as missed: {evaluation.dropped:,} whose product selection dropped.")
@@ -178,11 +185,25 @@ def _case(outcome: Outcome, picture_of: PictureOf, photo_of: PhotoOf) -> str:
     else:
         verdict = "dropped by selection"
     about = " · ".join(part for part in (query.slice, query.image.name) if part)
-    figures = [_figure("query", photo_of(query.image), query.product_id, verdict, about)]
+    figures = [_figure("query", _with_boxes(photo_of(query.image), outcome), query.product_id, verdict, about)]
     for place, hit in enumerate(outcome.shown):
         name = "right" if outcome.relevant[place] else "wrong"
         figures.append(_figure(name, picture_of(hit.image_id), hit.product_id, f"score {hit.score:.3f}"))
     return f"<div class=case>{''.join(figures)}</div>"
+
+
+def _with_boxes(photo: Pixels | None, outcome: Outcome) -> Pixels | None:
+    """Return the photo with the detected box drawn on it, and the labelled one in green."""
+    if photo is None or (outcome.box is None and outcome.true_box is None):
+        return photo
+    picture = Image.fromarray(photo)
+    picture.thumbnail((2 * SIDE, 2 * SIDE))
+    draw = ImageDraw.Draw(picture)
+    for box, colour in ((outcome.true_box, GREEN), (outcome.box, RED)):
+        if box is not None:
+            placed = scale_box(box, picture.width - 1, picture.height - 1)
+            draw.rectangle((placed.left, placed.top, placed.right, placed.bottom), outline=colour, width=3)
+    return np.asarray(picture)
 
 
 def _figure(name: str, pixels: Pixels | None, title: str, *lines: str) -> str:

@@ -3,7 +3,7 @@
 A cache is a folder per model version of immutable segments, each a folder of three files:
 
     00000007/segment.json   format, model version, dim, rows, CRC-32 of the keys
-    00000007/keys           64 bytes a row, sorted: the content hash, then the box as 4 float64 (zeros: the whole photo)
+    00000007/keys           64 bytes a row, sorted: the content hash, then the box as 4 float64 (zeros: none)
     00000007/rows           per row the feature and the colour (float32) and a CRC-32 of key, feature and colour
 
 All numbers are little-endian.
@@ -40,7 +40,7 @@ MERGE_AT = 8  # a run of this many newest segments becomes one
 MERGED_ROWS = 65_536  # no merged segment has more: it is made in memory
 _KEY = np.dtype("S64")
 
-FeatureKey = tuple[ContentHash, Box | None]  # None: the whole photo
+FeatureKey = tuple[ContentHash, Box | None]  # None: the model's own choice, always the same for a photo
 
 
 @dataclass(frozen=True, slots=True)

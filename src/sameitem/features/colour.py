@@ -49,11 +49,7 @@ def describe_colour(pixels: Pixels) -> NDArray[np.float32]:
     Raises:
         ShapeError: not an RGB picture.
     """
-    check_pixels(pixels)
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    scale = min(1.0, _SIDE_PX / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    lab = to_lab(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
+    lab = _small(pixels)
     subject = lab[subject_mask(lab)]
     square = ((subject[:, None, :] - _PALETTE_LAB) ** 2).sum(axis=2)
     square -= square.min(axis=1, keepdims=True)  # the nearest colour counts however far it is
@@ -68,9 +64,7 @@ def subject_mask(lab: NDArray[np.float64]) -> NDArray[np.bool_]:
     Args:
         lab: (height, width, 3) L*a*b*.
     """
-    border = np.zeros(lab.shape[:2], bool)
-    border[[0, -1]] = border[:, [0, -1]] = True
-    near: NDArray[np.bool_] = np.linalg.norm(lab - np.median(lab[border], axis=0), axis=2) < _NEAR
+    border, near = _like_the_border(lab)
     everything = np.ones_like(near)
     if near[border].mean() < _EVEN_SHARE:
         return everything
@@ -83,6 +77,32 @@ def subject_mask(lab: NDArray[np.float64]) -> NDArray[np.bool_]:
         grown[:, :-1] |= backdrop[:, 1:]
         grown &= near
     return ~backdrop if (~backdrop).mean() >= _SUBJECT_SHARE else everything
+
+
+def has_plain_backdrop(pixels: Pixels) -> bool:
+    """Return whether most of a picture's border has one colour, as where shops photograph their products.
+
+    Raises:
+        ShapeError: not an RGB picture.
+    """
+    border, near = _like_the_border(_small(pixels))
+    return bool(near[border].mean() >= _EVEN_SHARE)
+
+
+def _small(pixels: Pixels) -> NDArray[np.float64]:
+    """Return a picture's L*a*b* at the size it is measured at."""
+    check_pixels(pixels)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    scale = min(1.0, _SIDE_PX / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return to_lab(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
+
+
+def _like_the_border(lab: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which pixels are the border, and which have its median colour."""
+    border = np.zeros(lab.shape[:2], bool)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    return border, np.linalg.norm(lab - np.median(lab[border], axis=0), axis=2) < _NEAR
 
 
 def _srgb_to_linear(value: NDArray[np.float64]) -> NDArray[np.float64]:

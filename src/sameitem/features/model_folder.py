@@ -4,10 +4,15 @@ manifest.json:
 {"format": 1, "version": "base-1", "kind": "base", "dim": 1024, "graphs": {"embed": {"file": "embed.onnx",
 "sha256": "…", "input": "image", "output": "feature"}}, "preprocessing": {"side_px": 224, "fit": "pad", "fill": 255,
 "mean": […], "std": […], "layout": "NCHW"}, "licence": "…", "source": "…", "metrics": {}}
+
+A model that finds subjects has a graph "detect" too, and "detect": {"preprocessing": {…}, "categories": ["tops", …],
+"temperature": 1.2, "views": [1.0, 1.3]}; one that training can go on from has "weights": {"file": "weights.npz",
+"sha256": "…"}. docs/file-formats.md says what each key means.
 """
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -21,12 +26,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sameitem.core.durable import publish, synced
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
-from sameitem.features.preprocess import Preprocessing
+from sameitem.features.preprocess import Fit, Preprocessing
 
 FORMAT = 1
 DIMS = (128, 1024)  # smallest and largest feature the engine is built for
 VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MANIFEST, CARD, EMBED = "manifest.json", "card.md", "embed"
+MANIFEST, CARD = "manifest.json", "card.md"
+EMBED, DETECT = "embed", "detect"  # roles of graphs
+BOXES, BOX_SCORES, CATEGORY_LOGITS = "boxes", "box_scores", "category_logits"  # outputs of a graph `detect`
+MAX_VIEWS = 8  # runs of the graph `embed` that one photo may cost
+MAX_SCALE = 4.0
 _MANIFEST_BYTES = 1 << 20
 
 
@@ -43,6 +52,43 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class Detect:
+    """How the graph `detect` is fed and what is made of its answers."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    preprocessing: Preprocessing  # of the whole photo; boxes are shares of this padded square
+    categories: tuple[str, ...]  # top category ids in the order of the graph's logits; empty = it has none
+    temperature: float  # the logits are divided by it before the softmax
+    views: tuple[float, ...]  # scales of the box whose unit features are averaged; 0 = the whole photo
+
+    def __post_init__(self) -> None:
+        if self.preprocessing.fit is not Fit.PAD:
+            raise InputError(f"need fit=pad to find subjects, got {self.preprocessing.fit}", field="detect")
+        if len(set(self.categories)) != len(self.categories) or not all(self.categories):
+            raise InputError(f"need different category ids, got {list(self.categories)}", field="detect")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InputError(f"need a temperature above 0, got {self.temperature}", field="detect")
+        fitting = all(view == 0 or 0.1 <= view <= MAX_SCALE for view in self.views)
+        if not 1 <= len(self.views) <= MAX_VIEWS or not fitting:
+            raise InputError(
+                f"need 1-{MAX_VIEWS} views, each 0 (the whole photo) or 0.1-{MAX_SCALE:g} times the box, "
+                f"got {list(self.views)}",
+                field="detect",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The float weights that training goes on from; serving never reads them."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    file: str
+    sha256: str  # of the file's bytes, 64 hex digits
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFolder:
     """What a model version is, as its manifest says."""
 
@@ -52,10 +98,12 @@ class ModelFolder:
     kind: str  # base (shipped), trained (from clicks) or imported
     dim: int
     graphs: Mapping[str, Graph]  # by role; "embed" is always there
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing  # of the graph `embed`
     licence: str
     source: str
     metrics: Mapping[str, Any]
+    detect: Detect | None = None  # there iff the graph `detect` is
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         if not VERSION_PATTERN.fullmatch(self.version):
@@ -67,9 +115,18 @@ class ModelFolder:
             raise InputError(f"need a feature of {DIMS[0]}-{DIMS[1]} numbers, got {self.dim}", field="dim")
         if EMBED not in self.graphs:
             raise InputError(f"need a graph named {EMBED!r}, got {sorted(self.graphs)}", field="graphs")
-        for graph in self.graphs.values():
-            if Path(graph.file).name != graph.file or graph.file in {"", ".", "..", MANIFEST, CARD}:
-                raise InputError(f"need a graph's plain file name, got {graph.file!r}", field="graphs")
+        if (DETECT in self.graphs) != (self.detect is not None):
+            raise InputError(
+                f"need the graph {DETECT!r} and the key {DETECT!r} together, got the graphs {sorted(self.graphs)} "
+                f"{'with' if self.detect else 'without'} the key",
+                field="detect",
+            )
+        files = [graph.file for graph in self.graphs.values()] + ([self.weights.file] if self.weights else [])
+        for file in files:
+            if Path(file).name != file or file in {"", ".", "..", MANIFEST, CARD}:
+                raise InputError(f"need a plain file name of a graph or of weights, got {file!r}", field="graphs")
+        if len(set(files)) != len(files):
+            raise InputError(f"need a file for each graph and for the weights, got {files}", field="graphs")
 
 
 _MODEL = TypeAdapter(ModelFolder)
@@ -88,6 +145,8 @@ def read_model(folder: Path) -> ModelFolder:
     model = _parse(manifest)
     for role in model.graphs:
         read_graph(folder, model, role)
+    if model.weights is not None and not (folder / model.weights.file).is_file():
+        raise _missing(folder, model.weights.file)
     return model
 
 
@@ -100,20 +159,24 @@ def read_graph(folder: Path, model: ModelFolder, role: str) -> bytes:
     """
     if role not in model.graphs:
         raise NotFoundError(f"model {model.version} has no graph {role!r}, only {sorted(model.graphs)}")
-    graph = model.graphs[role]
-    file = folder / graph.file
-    if not file.is_file():
-        raise InputError(f"{folder / MANIFEST} names {graph.file}, which is not there; copy the model folder again")
-    content = file.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != graph.sha256:
-        raise InputError(
-            f"{file} has the checksum {found[:12]}…, its manifest says {graph.sha256[:12]}…; copy the folder again"
-        )
-    return content
+    return _read(folder, model.graphs[role].file, model.graphs[role].sha256)
 
 
-def write_model(folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes], card: str) -> None:
+def read_weights(folder: Path, model: ModelFolder) -> bytes:
+    """Read the bytes of the weights that training goes on from.
+
+    Raises:
+        NotFoundError: the model has none.
+        InputError: the file is missing or is not the one the manifest was written for.
+    """
+    if model.weights is None:
+        raise NotFoundError(f"model {model.version} has no weights to train on from; it can be searched with only")
+    return _read(folder, model.weights.file, model.weights.sha256)
+
+
+def write_model(
+    folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes], card: str, weights: bytes | None = None
+) -> None:
     """Publish a new model folder whole or not at all; model folders never change.
 
     Args:
@@ -121,13 +184,16 @@ def write_model(folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes]
         model: what the manifest shall say; its checksums must be those of `graphs`.
         graphs: the ONNX bytes by role.
         card: Markdown: data, start, licences, metrics, limits.
+        weights: bytes of the file that `model.weights` names.
 
     Raises:
         ConflictError: the folder exists.
-        InputError: `graphs` are not those the model names.
+        InputError: `graphs` or `weights` are not those the model names.
     """
     if graphs.keys() != model.graphs.keys():
         raise InputError(f"need the bytes of the graphs {sorted(model.graphs)}, got {sorted(graphs)}", field="graphs")
+    if (weights is None) != (model.weights is None):
+        raise InputError("need the bytes of the weights where the model names them, and only there", field="weights")
     if folder.exists():
         raise ConflictError(f"{folder} exists and model folders never change; choose another version")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +202,11 @@ def write_model(folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes]
         for role, content in graphs.items():
             _write(draft / model.graphs[role].file, content)
         _write(draft / CARD, card.encode())
-        _write(draft / MANIFEST, (json.dumps({"format": FORMAT} | asdict(model), indent=1) + "\n").encode())
+        said = {key: value for key, value in asdict(model).items() if value is not None}
+        _write(draft / MANIFEST, (json.dumps({"format": FORMAT} | said, indent=1) + "\n").encode())
+        if model.weights is not None and weights is not None:
+            _write(draft / model.weights.file, weights)
+            read_weights(draft, model)
         read_model(draft)
         draft.chmod(0o755)  # mkdtemp's folders are closed to other users
         try:
@@ -171,6 +241,23 @@ def _parse(manifest: Path) -> ModelFolder:
         raise InputError(f"{manifest} does not fit: {where}: {problem['msg']}", field=where) from error
     except InputError as error:
         raise InputError(f"{manifest} does not fit: {error}", field=error.field) from error
+
+
+def _read(folder: Path, name: str, sha256: str) -> bytes:
+    file = folder / name
+    if not file.is_file():
+        raise _missing(folder, name)
+    content = file.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise InputError(
+            f"{file} has the checksum {found[:12]}…, its manifest says {sha256[:12]}…; copy the folder again"
+        )
+    return content
+
+
+def _missing(folder: Path, name: str) -> InputError:
+    return InputError(f"{folder / MANIFEST} names {name}, which is not there; copy the model folder again")
 
 
 def _write(file: Path, content: bytes) -> None:

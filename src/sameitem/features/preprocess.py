@@ -98,13 +98,18 @@ def square_pixels(pixels: Pixels, *, side_px: int, fit: Fit, fill: int) -> Pixel
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     if fit is not Fit.PAD:
         return np.asarray(picture.resize((side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=3.0))
-    scale = side_px / max(height, width)
-    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top, wide, high = padded_place(width, height, side_px=side_px)
     square = np.full((side_px, side_px, 3), fill, np.uint8)
-    top, left = (side_px - high) // 2, (side_px - wide) // 2
     resized = picture.resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=3.0)
     square[top : top + high, left : left + wide] = np.asarray(resized)
     return square
+
+
+def padded_place(width: int, height: int, *, side_px: int) -> tuple[int, int, int, int]:
+    """Return where a padded picture lies in its square: left, top, width and height in pixels of the square."""
+    scale = side_px / max(height, width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    return (side_px - wide) // 2, (side_px - high) // 2, wide, high
 
 
 def to_square(pixels: Pixels, preprocessing: Preprocessing) -> NDArray[np.float32]:

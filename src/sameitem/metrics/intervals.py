@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.core.errors import InputError
+from sameitem.core.errors import InputError, ShapeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +30,43 @@ def bootstrap_interval(
     means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def paired_interval(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    generator: np.random.Generator,
+    *,
+    resamples: int = 1000,
+) -> Interval:
+    """Return the mean of after - before over the queries and its bootstrap 95 % interval, groups drawn as a whole.
+
+    Queries of one product share its pictures, so they tell less than as many queries of different products would.
+
+    Args:
+        before: (queries,) what was measured with one system.
+        after: (queries,) the same with another.
+        groups: (queries,) number of the group that each query belongs to, such as its product.
+        generator: draws the resamples.
+        resamples: how many.
+
+    Raises:
+        InputError: no queries.
+        ShapeError: not three lists of one length.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, §3.8 (resampling of clusters).
+    """
+    if before.ndim != 1 or before.shape != after.shape or before.shape != groups.shape:
+        raise ShapeError(f"need three lists of one length, got {before.shape}, {after.shape} and {groups.shape}")
+    if len(before) == 0:
+        raise InputError("need at least one query, got none")
+    _, group_of = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group_of).astype(np.float64)
+    sums = np.bincount(group_of, weights=after - before)
+    means = np.empty(resamples)
+    for resample in range(resamples):
+        drawn = generator.integers(len(sizes), size=len(sizes))
+        means[resample] = sums[drawn].sum() / sizes[drawn].sum()
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))

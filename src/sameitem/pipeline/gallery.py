@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sameitem.catalog.selection import expiry_moment
 from sameitem.catalog.store import Catalogue
-from sameitem.catalog.taxonomy import Taxonomy
+from sameitem.catalog.taxonomy import OTHERS, Taxonomy
 from sameitem.category.reference import ReferenceSet, open_reference
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import InputError
@@ -141,6 +141,17 @@ class Gallery:
                 field="category_id",
             )
         return [category for category in categories if category in known]
+
+    def routed(self, allowed: NDArray[np.bool_], tops: Sequence[str]) -> NDArray[np.bool_]:
+        """Return the members that may be shown and are in one of the top categories, or whose category nobody told."""
+        of_top = _among(self.member_tops, {*tops, OTHERS})
+        unlabelled = _among(self._product_leaves(), {""})
+        return allowed & (of_top | unlabelled[self.index.members.product])
+
+    def knows_every_leaf(self) -> bool:
+        """Return whether the reference set has every leaf of the gallery, so that no category is out of its sight."""
+        leaves = set(self._product_leaves().values) - {""}
+        return self.reference is not None and leaves <= set(self.reference.leaf_names)
 
     def without(self, allowed: NDArray[np.bool_], product_id: ProductId) -> NDArray[np.bool_]:
         """Return the mask with one product's members taken out."""

@@ -1,4 +1,4 @@
-"""Model versions of a shop: the one that ships, and those it brought."""
+"""Model versions of a shop: the one that ships, and those it brought or trained."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from sameitem.core.errors import InputError
+from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.records import Pixels
+from sameitem.engine.manifest import read_manifest
+from sameitem.engine.versions import current
 from sameitem.features.bring_model import import_model
-from sameitem.features.model_folder import ModelFolder, read_model, shipped_model
+from sameitem.features.model_folder import CARD, ModelFolder, read_model, shipped_model
 from sameitem.features.preprocess import Fit
+from sameitem.pipeline.generations import go_back, newest_index, read_generations
 from sameitem.pipeline.shop import Shop
 
 SAMPLES = 16
@@ -19,8 +22,59 @@ SAMPLES = 16
 
 def list_models(shop: Shop) -> list[dict[str, Any]]:
     """Return every model version with its manifest."""
-    folders = [shipped_model(), *sorted(path for path in shop.models_root.glob("*/") if path.is_dir())]
-    return [_shown(read_model(folder), shop.settings.model.active) for folder in folders]
+    folders = [shipped_model(), *sorted(path for path in shop.models_root.glob("[!.]*/") if path.is_dir())]
+    live = current(shop.index_root)
+    answers = read_manifest(shop.index_root / live).model_version if live else None
+    return [
+        {
+            **_shown(read_model(folder), shop.active_model),
+            "live": folder.name == answers,
+            "index": newest_index(shop.index_root, folder.name),
+        }
+        for folder in folders
+    ]
+
+
+def show_model(shop: Shop, version: str) -> dict[str, Any]:
+    """Return one model version with its card.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    folder = shop.model_folder(version)
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return {**_shown(read_model(folder), shop.active_model), "card": text}
+
+
+def roll_back_model(shop: Shop) -> dict[str, Any]:
+    """Make the previous generation the active one and its newest index version live, at once.
+
+    Returns:
+        version, index, created (of that index) and previous.
+
+    Raises:
+        NotFoundError: no model was active before, or its folder is gone.
+        ConflictError: its index was removed; says what to do.
+    """
+    start = shop.settings.model.active
+    generations = read_generations(shop.models_root, start=start)
+    if not generations.previous:
+        raise NotFoundError(
+            f"no model was active before {generations.version}; `sameitem models list` shows what there is, "
+            "`sameitem models activate V` changes it"
+        )
+    version = generations.previous[0]
+    shop.model_folder(version)
+    index = newest_index(shop.index_root, version)
+    if index is None:
+        raise ConflictError(
+            f"model {version} has no index version any more; run `sameitem models activate {version} --force`, which "
+            "builds one from the features that are kept"
+        )
+    after = go_back(shop.models_root, shop.index_root, index, start=start)
+    created = read_manifest(shop.index_root / index).created
+    return {"version": version, "index": index, "created": created, "previous": list(after.previous)}
 
 
 def bring_model(
@@ -56,7 +110,7 @@ def bring_model(
         licence=licence,
         source=graph.name,
     )
-    return {**_shown(brought, shop.settings.model.active), "ms_per_photo": brought.metrics["ms_per_photo"]}
+    return {**_shown(brought, shop.active_model), "ms_per_photo": brought.metrics["ms_per_photo"]}
 
 
 def _shown(model: ModelFolder, active: str) -> dict[str, Any]:

@@ -28,18 +28,20 @@ from sameitem.catalog.selection import Decision, Reason, Status, select, select_
 from sameitem.catalog.taxonomy import OTHERS
 from sameitem.category.reference import ReferenceSet, choose_reference, write_reference
 from sameitem.category.vote import ranking, vote
-from sameitem.core.errors import ImageError, InputError, NotFoundError
-from sameitem.core.records import CatalogueImage, ContentHash, ImageId, Pixels, Product
+from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
+from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageId, Pixels, Product
 from sameitem.engine.build import COLOUR_BINS, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
-from sameitem.engine.versions import new_version, prune, publish, start_build
+from sameitem.engine.versions import new_version, prune, publish, stage, start_build
 from sameitem.features.cache import FeatureKey
 from sameitem.features.colour import describe_colour
+from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
-from sameitem.features.preprocess import crop
+from sameitem.features.subject import Subject, catalogue_subjects, part_of, user_subjects
 from sameitem.pipeline.gallery import REFERENCE
+from sameitem.pipeline.generations import kept_for_rollback
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
 from sameitem.pipeline.shop import Shop
 
@@ -152,20 +154,22 @@ class _Steps:
         self._tell(self._name, done / max(1, total))
 
 
-def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
+def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -> BuildReport:
     """Select, extract, de-duplicate, index, certify and publish.
 
     Args:
         shop: whose catalogue.
         tell: is told how far each step is; may raise to stop the build, which then leaves nothing behind.
         now: products that expired before are left out.
+        beside: a model version whose index is put beside the live one, which stays; None: the active model's goes live.
 
     Raises:
         InputError: nothing is left to publish, or too many photos could not be read.
         RefusedError: the index misses the recall asked for; the live version stays.
+        ConflictError: another model was made the active one meanwhile; the live version stays.
     """
     settings, steps = shop.settings, _Steps(tell)
-    embedder = shop.embedder(settings.model.active)
+    embedder = shop.embedder(beside or shop.active_model)
     version = new_version(now)
     folder = start_build(shop.index_root, version)
     scratch = folder.with_name(SCRATCH)
@@ -211,9 +215,9 @@ def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
             write_products(folder / PRODUCTS, products)
             write_members(folder / MEMBERS, ((gallery.images[row], tops[row]) for row in rows))
             write_decisions(folder / DECISIONS, ledger.decisions)
-            beside = [PRODUCTS, MEMBERS, DECISIONS]
+            tables = [PRODUCTS, MEMBERS, DECISIONS]
             if reference is not None:
-                beside += write_reference(folder / REFERENCE, reference)
+                tables += write_reference(folder / REFERENCE, reference)
         with steps.step("certificate"):
             certificate = certify(
                 open_index(folder),
@@ -222,11 +226,13 @@ def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
                 k=min(settings.engine.k, len(entries)),
                 queries=_real_queries(shop, embedder),
             )
-            seal(folder, certificate=certificate, files=beside)
+            seal(folder, certificate=certificate, files=tables)
         with steps.step("publish"):
-            publish(shop.index_root, folder)
-            prune(shop.index_root, keep=settings.engine.keep_versions)
-            _forget_photos(shop, now)
+            if beside is None:
+                _publish(shop, folder, embedder.version)
+                _forget_photos(shop, now)
+            else:
+                stage(shop.index_root, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -240,6 +246,16 @@ def build(shop: Shop, *, tell: Tell, now: datetime) -> BuildReport:
         stages_s=steps.seconds,
         peak_mb=_peak_mb(),
     )
+
+
+def _publish(shop: Shop, folder: Path, model_version: str) -> None:
+    if shop.active_model != model_version:
+        raise ConflictError(
+            f"model {shop.active_model} was made the active one while {model_version} built; run `sameitem build` again"
+        )
+    publish(shop.index_root, folder)
+    earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
+    prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
 
 
 def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Listed]:
@@ -269,8 +285,12 @@ def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Li
 def _extract(
     shop: Shop, embedder: Embedder, images: Sequence[CatalogueImage], steps: _Steps, scratch: Path
 ) -> tuple[NDArray[np.bool_], _Found]:
-    """Return which photos could be read, and the features of all: from the cache, else computed and put there."""
-    cache = shop.cache(embedder)
+    """Return which photos could be read, and the features of all: from the cache, else computed and put there.
+
+    An image is kept under its photo and the shop's box. Without a box the model chooses the subject, the same for a
+    photo each time: that choice needs no key of its own.
+    """
+    cache, detector = shop.cache(embedder), shop.detector(embedder.version)
     folder = scratch / embedder.version
     folder.mkdir()
     shape = (len(images), embedder.dim)
@@ -284,26 +304,29 @@ def _extract(
             known = cache.get(keys)
             features[start + known.positions], colours[start + known.positions] = known.features, known.colours
             missing = np.setdiff1d(np.arange(len(part)), known.positions)
-            lost = [row for row in known.positions if not shop.photos.has(part[row].content_hash)]
-            readable[start + np.array(lost, np.int64)] = False  # the page could not show it
-            subjects = list(pool.map(lambda row, part=part: _subject(shop, part[row]), missing))
-            there = [(row, subject) for row, subject in zip(missing, subjects, strict=True) if subject is not None]
-            readable[start + missing[[subject is None for subject in subjects]]] = False
-            if there:
-                rows = np.array([row for row, _ in there])
-                new_features = embedder.embed([subject for _, subject in there])
-                new_colours = np.stack(list(pool.map(describe_colour, [subject for _, subject in there])))
+            gone = [row for row in known.positions if not shop.photos.has(part[row].content_hash)]
+            readable[start + np.array(gone, np.int64)] = False  # the page could not show it
+            pictures = list(pool.map(lambda row, part=part: _picture(shop, part[row].content_hash), missing))
+            lost = [picture is NO_PICTURE for picture in pictures]
+            readable[start + missing[lost]] = False
+            rows = missing[np.logical_not(lost)]
+            if len(rows):
+                read = [picture for picture in pictures if picture is not NO_PICTURE]
+                subjects = _subjects(read, [part[row].box for row in rows], detector)
+                new_features = embedder.embed_views([subject.views for subject in subjects])
+                new_colours = np.stack(list(pool.map(lambda subject: describe_colour(subject.pixels), subjects)))
                 cache.put([keys[row] for row in rows], new_features, new_colours)
                 features[start + rows], colours[start + rows] = new_features, new_colours
             steps.share(start + len(part), len(images))
     return readable, _Found(features, colours, np.arange(len(images)))
 
 
-def _subject(shop: Shop, image: CatalogueImage) -> Pixels | None:
-    pixels = _picture(shop, image.content_hash)
-    if pixels is NO_PICTURE:
-        return None
-    return pixels if image.box is None else crop(pixels, image.box)
+def _subjects(pictures: Sequence[Pixels], boxes: Sequence[Box | None], detector: Detector | None) -> Sequence[Subject]:
+    """Return the shop's part of each picture that has one, else what the model takes for its subject."""
+    chosen = iter(catalogue_subjects([p for p, box in zip(pictures, boxes, strict=True) if box is None], detector))
+    return [
+        next(chosen) if box is None else part_of(picture, box) for picture, box in zip(pictures, boxes, strict=True)
+    ]
 
 
 def _picture(shop: Shop, content_hash: ContentHash) -> Pixels:
@@ -393,9 +416,10 @@ def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
     hashes = list(islice(shop.query_photos.hashes(), REAL_QUERIES))
     if not hashes:
         return None
-    features = []
+    features, detector = [], shop.detector(embedder.version)
     for start in range(0, len(hashes), BLOCK):
-        features.append(embedder.embed([shop.query_photos.pixels(name) for name in hashes[start : start + BLOCK]]))
+        photos = [shop.query_photos.pixels(name) for name in hashes[start : start + BLOCK]]
+        features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
     return np.concatenate(features)
 
 

@@ -1,6 +1,7 @@
 """One catalogue image at a time: what the REST route stores and says of it, and how it is handed out again."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,9 +15,10 @@ from sameitem.core.errors import UnavailableError
 from sameitem.core.photo_store import PhotoStore, decode_stored
 from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageKind, ProductId
 from sameitem.features.colour import describe_colour
-from sameitem.features.preprocess import crop
+from sameitem.features.subject import catalogue_subjects, part_of
+from sameitem.pipeline.category import Opinion, predict_category
 from sameitem.pipeline.gallery import Listing
-from sameitem.pipeline.online import Searcher, placed_box
+from sameitem.pipeline.online import CALLER, FoundObject, Searcher, found_objects, opinions, placed_box
 from sameitem.pipeline.shop import Shop
 
 
@@ -26,8 +28,9 @@ class Understood:
 
     image: CatalogueImage
     box: Box  # pixels of the upright original
-    category_id: str  # of the product's own category, else of the vote; "" where neither tells
-    category_source: str  # "caller", "knn" or "none"
+    objects: tuple[FoundObject, ...]  # what the model sees in it, best first; empty where it finds no objects
+    category_id: str  # of the product's own category, else predicted; "" where nothing tells
+    category_source: str  # "caller", "fused", "model", "knn" or "none"
     duplicate_of: Listing | None  # a listing of the live gallery with nearly the same picture
 
 
@@ -52,8 +55,8 @@ def place_image(
     product = shop.catalogue.product(product_id)
     photo = shop.intake.take(data)
     size = (photo.original_width, photo.original_height)
-    subject_box = placed_box(box, size, relative=box_is_relative)
-    stored_box = scale_box(subject_box, photo.width / size[0], photo.height / size[1])
+    across, down = photo.width / size[0], photo.height / size[1]
+    given = placed_box(box, size, relative=box_is_relative)
     shop.photos.put(photo)
     image = NewImage(
         name=name,
@@ -63,35 +66,48 @@ def place_image(
         height=photo.height,
         quality=measure(photo.thumbnail),
         perceptual_hash=perceptual_hash(photo.thumbnail),
-        box=stored_box if box is not None else None,
+        box=scale_box(given, across, down) if box is not None else None,
         custom_content=custom_content,
         source="",
     )
     with write(shop.database) as connection:
         shop.catalogue.upsert(connection, [NewListing(product, (image,))])
     stored = shop.catalogue.image(product_id, name)
-    embedder = shop.embedder(shop.settings.model.active)
-    subject = crop(decode_stored(photo.encoded), stored_box)
-    feature = embedder.embed([subject])
-    shop.cache(embedder).put([(photo.content_hash, stored.box)], feature, describe_colour(subject)[None])
-    top = shop.taxonomy.top_of(product.category) if product.category else ""
-    source = "caller" if top else "none"
-    duplicate = None
+    embedder = shop.embedder(shop.active_model)
+    detector = shop.detector(embedder.version)
+    pixels = decode_stored(photo.encoded)
+    subject = part_of(pixels, stored.box) if stored.box else catalogue_subjects([pixels], detector)[0]
+    feature = embedder.embed_views([subject.views])
+    shop.cache(embedder).put([(photo.content_hash, stored.box)], feature, describe_colour(subject.pixels)[None])
+    detection = detector.detect([pixels])[0] if detector else None
     try:
         gallery = searcher.gallery()
     except UnavailableError:
-        return Understood(stored, subject_box, top, source, None)
-    if not top and gallery.reference is not None:
-        general = (
-            feature[0] if embedder.version == shop.base_embedder.version else shop.base_embedder.embed([subject])[0]
-        )
-        top, source = gallery.vote(general, shop.settings.category)[0][0], "knn"
-    if gallery.model_version == embedder.version:
+        gallery = None
+    top, source = shop.taxonomy.top_of(product.category) if product.category else "", CALLER
+    if not top:
+        vote: Sequence[Opinion] = ()
+        if gallery is not None and gallery.reference is not None:
+            base = shop.base_embedder
+            general = feature if base.version == embedder.version else base.embed_views([subject.views])
+            vote = gallery.vote(general[0], shop.settings.category)
+        told = opinions(detector, detection) if detector and detection else ()
+        predicted = predict_category(told, vote, alpha=shop.settings.category.alpha)
+        top, source = predicted.ranked()[0][0] if predicted.tops else "", predicted.source
+    duplicate = None
+    if gallery is not None and gallery.model_version == embedder.version:
         for hit in gallery.index.search(feature[0], k=2, allowed=gallery.alive):
             near = hit.distance <= shop.settings.selection.duplicate_distance
             if near and hit.image_id != stored.image_id and duplicate is None:
                 duplicate = gallery.listing(hit.member_row)
-    return Understood(stored, subject_box, top, source, duplicate)
+    return Understood(
+        image=stored,
+        box=given if box is not None else scale_box(subject.box, 1 / across, 1 / down),
+        objects=found_objects(detection, 1 / across, 1 / down) if detection else (),
+        category_id=top,
+        category_source=source,
+        duplicate_of=duplicate,
+    )
 
 
 def thumbnail(photos: PhotoStore, content_hash: ContentHash, *, side_px: int) -> bytes:

@@ -1,7 +1,7 @@
 """One query (article figure 1, right half), read from top to bottom.
 
-photo -> intake -> subject and feature -> category -> coarse filter and fine ranking -> answer, and the list that was
-shown written down, so that clicks can refer to it.
+photo -> intake -> subject and the model's word on the category -> feature -> category -> coarse filter and fine ranking
+-> answer, and the list that was shown written down, so that clicks can refer to it.
 """
 
 import math
@@ -24,16 +24,17 @@ from sameitem.core.photo_store import decode_stored
 from sameitem.core.records import Box, CatalogueImage, Pixels, Product, ProductId
 from sameitem.engine.members import EntryHit
 from sameitem.engine.versions import current
-from sameitem.features.colour import describe_colour
-from sameitem.features.embed import Embedder
-from sameitem.features.preprocess import crop
+from sameitem.features.colour import describe_colour, has_plain_backdrop
+from sameitem.features.detect import Detection, Detector
+from sameitem.features.embed import Embedder, unit_mean
+from sameitem.features.subject import Subject, centred_views, detected_part, part_of
+from sameitem.pipeline.category import Opinion, Prediction, predict_category
 from sameitem.pipeline.gallery import Gallery, Listing
 from sameitem.pipeline.shop import Shop
 
 MAX_DEPTH = 1000  # start + num
 MAX_PAGE = 100
-VIEWS = (1.0, 0.8, 0.65)  # sides of the centred views of a whole photo, as shares of its sides
-WHOLE_PHOTO = "whole_photo"
+CALLER, DETECTED, WHOLE_PHOTO = "caller", "detected", "whole_photo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class SearchRequest:
     image_of: tuple[ProductId, str] | None = None  # product id and image name: "more like this"
     box: Box | None = None  # the subject, pixels of the upright photo, or shares of its sides
     box_is_relative: bool = False
+    object_id: str = ""  # search with this object of an earlier answer about the same picture
+    crop: bool = True  # find the subject; False = the whole picture is the subject
     categories: tuple[str, ...] = ()  # top category ids or leaf paths; they win over prediction
     filter: str = ""
     num: int = 10
@@ -56,11 +59,20 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class CategoryScore:
-    """A top category and the share of the vote it got."""
+    """A top category and its probability."""
 
     id: str
     name: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object that the model sees in the picture; one of them may be what was searched with."""
+
+    object_id: str  # its place among them, best first, from 0; to be sent back in a request
+    box: Box  # pixels of the upright photo
+    score: float  # 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +98,14 @@ class SearchAnswer:
     took_ms: Mapping[str, float]
     cpu_ms: Mapping[str, float]
     category_id: str  # "" where nothing could vote
-    category_source: str  # "caller", "knn" (vote over the reference set) or "none" (no reference set)
+    category_source: str  # "caller", "fused", "model", "knn" (vote over the reference set) or "none"
     categories: tuple[CategoryScore, ...]
+    model_category_id: str  # what the model alone says, "" = nothing
+    knn_category_id: str  # what the vote alone says, "" = nothing
+    searched_categories: tuple[str, ...]  # top categories that the search was routed to; empty = it was not
     box: Box  # pixels of the upright photo
-    box_source: str  # "caller" or "whole_photo"
+    box_source: str  # "caller", "detected" or "whole_photo"
+    objects: tuple[FoundObject, ...]  # everything the model sees, best first; empty where it finds no objects
     width: int  # of the upright photo, pixels
     height: int
     found: int  # results that can be paged through, at most MAX_DEPTH
@@ -98,17 +114,27 @@ class SearchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
-    """A photo on its way: size and box in pixels of the upright original, and the subject cut out."""
+class _Picture:
+    """A picture on its way; the size is that of the upright original, which a caller's box is in pixels of."""
 
     photo_hash: str
     width: int
     height: int
-    box: Box
+    pixels: Pixels  # of the stored copy
+    given: Box | None  # by the caller, or by the shop for a catalogue image
+    is_new: bool  # a user's photo, not one of the catalogue
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Query:
+    """What of a picture is searched with, and what else the model sees there."""
+
+    box: Box  # pixels of the upright original
     box_source: str
     stored_box: Box  # the same in pixels of the stored copy
-    subject: Pixels
-    is_new: bool  # a user's photo, not one of the catalogue
+    subject: Subject
+    objects: tuple[FoundObject, ...]
+    told: Sequence[Opinion]  # by the model about the category; empty where it has none
 
 
 @dataclass(slots=True)
@@ -129,8 +155,10 @@ class _Stopwatch:
 class Searcher:
     """Answers queries from the live index version; follows publishes, rollbacks and catalogue changes by itself."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, version: str | None = None) -> None:
+        """Answer from the live version, or always from one index version, whichever model made it."""
         self._shop = shop
+        self._version = version
         self._lock = threading.Lock()
         self._gallery: Gallery | None = None
 
@@ -141,12 +169,12 @@ class Searcher:
             UnavailableError: nothing was published yet.
         """
         with self._lock:
-            while (version := current(self._shop.index_root)) is not None:
+            while (version := self._version or current(self._shop.index_root)) is not None:
                 try:
                     if self._gallery is None or self._gallery.version != version:
                         self._gallery = Gallery.open(self._shop.index_root / version, self._shop.taxonomy)
                 except (NotFoundError, ConflictError):
-                    if current(self._shop.index_root) == version:
+                    if self._version or current(self._shop.index_root) == version:
                         raise
                     continue  # another version was published, and this one cleared away, while we opened it
                 self._gallery.refresh(self._shop.catalogue)
@@ -171,14 +199,21 @@ class Searcher:
             gallery = self.gallery()
             allowed = gallery.allowed(wanted, categories=request.categories, now=datetime.now(UTC))
         with stage("intake"):
-            query = self._take(request, record=record)
+            picture = self._take(request, record=record)
+        with stage("detect"):
+            detector = self._shop.detector(gallery.model_version)
+            query = _find_subject(detector, picture, request)
         with stage("feature"):
             embedder = self._shop.embedder(gallery.model_version)
-            whole, feature = _features(embedder, query)
+            general, feature = self._features(embedder, query, needs_general=gallery.reference is not None)
             weight = self._shop.settings.engine.colour_weight
-            colour = describe_colour(query.subject) if weight else None
+            colour = describe_colour(query.subject.pixels) if weight else None
         with stage("category"):
-            categories, source = self._categories(gallery, query, whole, request.categories)
+            settings = self._shop.settings.category
+            vote = () if general is None else gallery.vote(general, settings)
+            predicted = predict_category(query.told, vote, alpha=settings.alpha)
+            categories, source = self._categories(gallery, predicted, request.categories)
+            routed, allowed = self._route(gallery, allowed, predicted, request.categories)
         with stage("engine"):
             own = request.image_of[0] if request.image_of else None
             depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
@@ -205,70 +240,82 @@ class Searcher:
             category_id=categories[0].id if categories else "",
             category_source=source,
             categories=categories,
+            model_category_id=predicted.model,
+            knn_category_id=predicted.knn,
+            searched_categories=routed,
             box=query.box,
             box_source=query.box_source,
-            width=query.width,
-            height=query.height,
+            objects=query.objects,
+            width=picture.width,
+            height=picture.height,
             found=min(found, MAX_DEPTH),
             good_match=self._shop.settings.search.good_match,
             results=results,
         )
         with stage("log"):
             if record:
-                self._record(request, answer, query)
+                self._record(request, answer, picture.photo_hash, query.stored_box)
         return answer
 
-    def _take(self, request: SearchRequest, *, record: bool) -> _Query:
+    def _take(self, request: SearchRequest, *, record: bool) -> _Picture:
         if request.image_of is not None:
             image = self._shop.catalogue.image(*request.image_of)
             pixels = self._shop.photos.pixels(image.content_hash)
-            size = (image.width, image.height)
-            given = request.box or image.box
-            photo_hash = image.content_hash
-        else:
-            assert request.photo is not None
-            photo = self._shop.intake.take(request.photo)
-            pixels = decode_stored(photo.encoded)
-            size = (photo.original_width, photo.original_height)
-            given = request.box
-            photo_hash = photo.content_hash
-            if record and self._shop.settings.search.photo_days:
-                self._shop.query_photos.put(photo)
-        box = placed_box(given, size, relative=request.box_is_relative and request.box is not None)
-        stored_box = scale_box(box, pixels.shape[1] / size[0], pixels.shape[0] / size[1])
-        subject = crop(pixels, stored_box)
-        source = WHOLE_PHOTO if given is None else "caller"
-        return _Query(
-            photo_hash=photo_hash,
-            width=size[0],
-            height=size[1],
-            box=box,
-            box_source=source,
-            stored_box=stored_box,
-            subject=subject,
-            is_new=request.image_of is None,
-        )
+            own = image.box if request.crop and not request.object_id else None
+            return _Picture(image.content_hash, image.width, image.height, pixels, request.box or own, is_new=False)
+        assert request.photo is not None
+        photo = self._shop.intake.take(request.photo)
+        if record and self._shop.settings.search.photo_days:
+            self._shop.query_photos.put(photo)
+        width, height = photo.original_width, photo.original_height
+        return _Picture(photo.content_hash, width, height, decode_stored(photo.encoded), request.box, is_new=True)
+
+    def _features(
+        self, embedder: Embedder, query: _Query, *, needs_general: bool
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """Return the feature of the general model, which the vote listens to, and the one to search with.
+
+        The vote sees what is searched with, except of a photo whose subject nobody knows: the whole of it.
+        """
+        views = embedder.embed(query.subject.views)
+        searched = unit_mean(views)
+        if not needs_general:
+            return None, searched
+        base = self._shop.base_embedder
+        whole = query.box_source == WHOLE_PHOTO
+        if base.version == embedder.version:
+            return views[0] if whole else searched, searched
+        seen = (query.subject.pixels,) if whole else query.subject.views
+        return base.embed_views([seen])[0], searched
 
     def _categories(
-        self, gallery: Gallery, query: _Query, whole: NDArray[np.float32], given: Sequence[str]
+        self, gallery: Gallery, predicted: Prediction, given: Sequence[str]
     ) -> tuple[tuple[CategoryScore, ...], str]:
-        def name(top: str) -> str:
+        def scored(top: str, score: float) -> CategoryScore:
             category = self._shop.taxonomy.category(top)
-            return category.name if category else top
+            return CategoryScore(top, category.name if category else top, score)
 
-        predicted: tuple[CategoryScore, ...] = ()
-        if gallery.reference is not None:
-            base = self._shop.base_embedder
-            general = whole if base.version == gallery.model_version else base.embed([query.subject])[0]
-            predicted = tuple(
-                CategoryScore(top, name(top), score)
-                for top, score in gallery.vote(general, self._shop.settings.category)
-            )
-        if given:
-            chosen = tuple(CategoryScore(top, name(top), 1.0) for top in gallery.tops(given))
-            rest = tuple(category for category in predicted if category.id not in {one.id for one in chosen})
-            return chosen + rest, "caller"
-        return predicted, "knn" if predicted else "none"
+        ranked = [scored(top, score) for top, score in predicted.ranked()]
+        if not given:
+            return tuple(ranked), predicted.source
+        chosen = [scored(top, 1.0) for top in gallery.tops(given)]
+        rest = [category for category in ranked if category.id not in {one.id for one in chosen}]
+        return (*chosen, *rest), CALLER
+
+    def _route(
+        self, gallery: Gallery, allowed: NDArray[np.bool_], predicted: Prediction, given: Sequence[str]
+    ) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+        """Return the top categories to search in, none = all, and the members that may then be shown.
+
+        A small gallery is searched whole, and so is one where nothing that may be shown is in the likely categories.
+        """
+        settings = self._shop.settings.category
+        routed = predicted.routed(settings.routing_mass)
+        large = len(gallery.member_names) >= settings.routing_from_images
+        if given or not routed or not large or not gallery.knows_every_leaf():
+            return (), allowed
+        inside = gallery.routed(allowed, routed)
+        return (routed, inside) if inside.any() else ((), allowed)
 
     def _results(self, gallery: Gallery, hits: Sequence[EntryHit], *, first_rank: int) -> tuple[Result, ...]:
         listings = self._shop.catalogue.listings([hit.image_id for hit in hits])
@@ -288,7 +335,7 @@ class Searcher:
             results.append(result)
         return tuple(results)
 
-    def _record(self, request: SearchRequest, answer: SearchAnswer, query: _Query) -> None:
+    def _record(self, request: SearchRequest, answer: SearchAnswer, photo_hash: str, stored_box: Box) -> None:
         shown = tuple(
             Shown(
                 rank=result.rank,
@@ -303,8 +350,8 @@ class Searcher:
             Search(
                 search_id=answer.search_id,
                 at=time.time(),
-                photo_hash=query.photo_hash,
-                box=query.stored_box,  # the original's size is not kept
+                photo_hash=photo_hash,
+                box=stored_box,  # the original's size is not kept
                 category_id=answer.category_id,
                 index_version=answer.index_version,
                 model_version=answer.model_version,
@@ -320,23 +367,67 @@ def visual_score(hit: EntryHit) -> float:
     return min(1.0, max(0.0, 1.0 - hit.distance / 2))
 
 
-def _features(embedder: Embedder, query: _Query) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the feature of the subject, and the one to search with: averaged over centred views of a whole photo.
+def _find_subject(detector: Detector | None, picture: _Picture, request: SearchRequest) -> _Query:
+    """Return what of a picture to search with: the caller's box, the object asked for, the best one, or the whole."""
+    pixels, size = picture.pixels, (picture.width, picture.height)
+    across, down = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
+    detection = detector.detect([pixels])[0] if detector else None
+    if request.object_id and detection is None:
+        raise InputError("the model in use finds no objects; send a box instead", field="object_id")
+    relative = request.box_is_relative and request.box is not None
+    box = placed_box(picture.given, size, relative=relative)
+    stored, source = scale_box(box, across, down), WHOLE_PHOTO
+    if picture.given is not None:
+        subject, source = part_of(pixels, stored), CALLER
+    elif detector and detection and (found := _detected_box(detection, picture, request)):
+        box, stored, source = scale_box(found, 1 / across, 1 / down), found, DETECTED
+        subject = detected_part(pixels, found, detector.views)
+    else:
+        subject = centred_views(pixels) if picture.is_new and request.crop else part_of(pixels, stored)
+    return _Query(
+        box=box,
+        box_source=source,
+        stored_box=stored,
+        subject=subject,
+        objects=found_objects(detection, 1 / across, 1 / down) if detection else (),
+        told=opinions(detector, detection) if detector and detection else (),
+    )
 
-    Where nobody said where the subject is, it is likely in the middle (docs/decisions/0003-whole-photo-queries.md).
+
+def _detected_box(detection: Detection, picture: _Picture, request: SearchRequest) -> Box | None:
+    """Return the object that was asked for, else the best one; None where the whole picture is to be searched with.
+
+    A catalogue image is searched with what the build took for its subject.
     """
-    height, width = query.subject.shape[:2]
-    sides = VIEWS if query.box_source == WHOLE_PHOTO and query.is_new else (1.0,)
-    margins = [((1 - side) / 2 * width, (1 - side) / 2 * height) for side in sides]
-    views = [crop(query.subject, Box(left, top, width - left, height - top)) for left, top in margins]
-    features = embedder.embed(views)
-    mean = features.mean(axis=0)
-    return features[0], np.asarray(mean / np.linalg.norm(mean), np.float32)
+    if request.object_id:
+        ids = [str(place) for place in range(len(detection.boxes))]
+        if request.object_id not in ids:
+            raise InputError(
+                f"this picture has the objects {', '.join(ids)}, got {request.object_id!r}", field="object_id"
+            )
+        return detection.boxes[ids.index(request.object_id)]
+    is_whole = not request.crop or (not picture.is_new and has_plain_backdrop(picture.pixels))
+    return None if is_whole else detection.boxes[0]
+
+
+def opinions(detector: Detector, detection: Detection) -> list[Opinion]:
+    """Return what the model says of the category; nothing where it knows none."""
+    return list(zip(detector.categories, map(float, detection.category_probabilities), strict=True))
+
+
+def found_objects(detection: Detection, across: float, down: float) -> tuple[FoundObject, ...]:
+    """Return what was detected, in a picture that is `across` times as wide and `down` times as high."""
+    pairs = zip(detection.boxes, detection.scores, strict=True)
+    return tuple(
+        FoundObject(str(place), scale_box(box, across, down), score) for place, (box, score) in enumerate(pairs)
+    )
 
 
 def _checked(request: SearchRequest) -> Filter | None:
     if (request.photo is None) == (request.image_of is None):
         raise InputError("need either a photo or the product_id and image_name of a catalogue image", field="image")
+    if request.object_id and (request.box is not None or not request.crop):
+        raise InputError("need one of object_id, box and crop=false, got several", field="object_id")
     if not 1 <= request.num <= MAX_PAGE:
         raise InputError(f"need num of 1 to {MAX_PAGE}, got {request.num}", field="num")
     if request.start < 0 or request.start + request.num > MAX_DEPTH:

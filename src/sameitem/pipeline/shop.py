@@ -16,8 +16,10 @@ from sameitem.core.jobs import JobTable
 from sameitem.core.photo_store import PhotoStore
 from sameitem.core.settings import FILE_NAME, Settings
 from sameitem.features.cache import FeatureCache
+from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
 from sameitem.features.model_folder import read_model, shipped_model
+from sameitem.pipeline.generations import read_generations
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Shop:
     folder: Path
     settings: Settings
     _embedders: dict[str, Embedder] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _detectors: dict[str, Detector | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def database(self) -> Engine:
@@ -86,6 +89,23 @@ class Shop:
         return self._embedders[version]
 
     @property
+    def active_model(self) -> str:
+        """Model version that builds use: the activated one, before the first activation the setting `model.active`."""
+        return read_generations(self.models_root, start=self.settings.model.active).version
+
+    def detector(self, version: str) -> Detector | None:
+        """Return what finds subjects with the model of a version, opened once; None = the model cannot.
+
+        Raises:
+            NotFoundError: there is no such version; names those that there are.
+        """
+        if version not in self._detectors:
+            part, folder = self.settings.model, self.model_folder(version)
+            can = read_model(folder).detect is not None
+            self._detectors[version] = Detector(folder, threads=part.threads, batch=part.batch) if can else None
+        return self._detectors[version]
+
+    @property
     def index_root(self) -> Path:
         """Folder of the index versions."""
         return self.folder / "index"
@@ -108,7 +128,7 @@ class Shop:
 
     def model_folder(self, version: str) -> Path:
         """Return the folder of a model version, the shop's own or the one that ships."""
-        folders = {folder.name: folder for folder in (shipped_model(), *self.models_root.glob("*/"))}
+        folders = {folder.name: folder for folder in (shipped_model(), *self.models_root.glob("[!.]*/"))}
         if version not in folders:
             known = ", ".join(sorted(folders))
             raise NotFoundError(f"no model version {version!r}; there are {known} (`sameitem models list`)")

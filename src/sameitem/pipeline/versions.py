@@ -6,7 +6,8 @@ from typing import Any
 
 from sameitem.core.errors import NotFoundError
 from sameitem.engine.manifest import read_manifest
-from sameitem.engine.versions import current, list_versions, rollback
+from sameitem.engine.versions import current, list_versions
+from sameitem.pipeline.generations import go_back
 from sameitem.pipeline.listings import DECISIONS, read_table
 from sameitem.pipeline.shop import Shop
 
@@ -51,12 +52,12 @@ def show_version(shop: Shop, version: str, *, reason: str | None = None, limit: 
 
 
 def switch_version(shop: Shop, version: str) -> None:
-    """Make a published version the live one again; servers follow by their next query.
+    """Make a version the live one again and its model the active one; servers follow by their next query.
 
     Raises:
         NotFoundError: there is no such version.
     """
-    rollback(shop.index_root, version)
+    go_back(shop.models_root, shop.index_root, version, start=shop.settings.model.active)
 
 
 def _shown(shop: Shop, version: str, live: str | None) -> dict[str, Any]:

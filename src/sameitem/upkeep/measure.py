@@ -40,6 +40,20 @@ def evaluate_shop(shop: Shop, queries: Path, *, html: Path | None, tell: Tell) -
     return evaluation
 
 
+def evaluate_version(shop: Shop, version: str, queries: Path, *, tell: Tell) -> Evaluation:
+    """Search with every labelled photo in one index version, with the model that made it, live or not.
+
+    Raises:
+        NotFoundError: there is no such index version, or no file of queries.
+        InputError: the file cannot be read, or no query could be measured.
+    """
+
+    def hear(done: int, total: int) -> None:
+        tell(f"evaluate {version}", 100 * done / total, {"done": done})
+
+    return evaluate(shop, read_queries(queries), version=version, tell=hear)
+
+
 def picture_of(shop: Shop, image_id: ImageId) -> Pixels | None:
     """Return the stored photo of a catalogue image; None where it is gone."""
     listing = shop.catalogue.listings([image_id])

@@ -10,12 +10,16 @@ from typing import Any
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.importer import import_catalogue, majority_stays
 from sameitem.clicks.importer import import_clicks
+from sameitem.core.database import write
 from sameitem.core.errors import InputError, UnavailableError
 from sameitem.core.jobs import Cancelled, Job, Progress, Work
-from sameitem.pipeline.offline import build
+from sameitem.pipeline.offline import BuildReport, build
 from sameitem.pipeline.shop import Shop
+from sameitem.upkeep.generations import Hear, activate, compare_models
+from sameitem.upkeep.mining import mine_shop
+from sameitem.upkeep.training import Trainers, learned, train
 
-Tell = Callable[[str, float, Mapping[str, int]], None]  # what is done, percent, counts
+Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
 _STEPS = {  # of a build, in order: percent of its time, roughly
     "selection": 2,
     "features": 70,
@@ -25,15 +29,20 @@ _STEPS = {  # of a build, in order: percent of its time, roughly
     "certificate": 11,
     "publish": 2,
 }
+_SEARCHES = 80.0  # percent where the searching of a comparison begins, after the build it may need
 _BEGINS = dict(zip(_STEPS, accumulate(_STEPS.values(), initial=0), strict=False))  # percent where a step begins
 
 
-def silent(_step: str, _percent: float, _counts: Mapping[str, int]) -> None:
+def silent(_step: str, _percent: float, _counts: Mapping[str, float]) -> None:
     """Tell nobody."""
 
 
 def work_of(
-    shop: Shop, *, tell: Tell = silent, confirm: Callable[[int, int], bool] = majority_stays
+    shop: Shop,
+    *,
+    tell: Tell = silent,
+    confirm: Callable[[int, int], bool] = majority_stays,
+    trainers: Callable[[], Trainers] = learned,
 ) -> Mapping[str, Work]:
     """Return what to do for each kind of job.
 
@@ -41,6 +50,7 @@ def work_of(
         shop: the jobs' shop.
         tell: is told how far the running job is, besides the job table.
         confirm: asked before a full feed deletes: how many products of how many.
+        trainers: loads the functions that train, when a job trains.
     """
 
     def run_import(job: Job, _progress: Progress) -> dict[str, Any]:
@@ -91,12 +101,85 @@ def work_of(
             )
         return asdict(report)
 
+    def run_mine(job: Job, progress: Progress) -> dict[str, Any]:
+        def hear(percent: float, counts: Mapping[str, int]) -> None:
+            progress(percent=percent, counts=counts)
+            tell("mine", percent, counts)
+
+        return mine_shop(shop, Path(job.arguments["out"]), hear=hear).as_json()
+
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
-        def hear(step: str, share: float) -> None:
-            percent = _BEGINS[step] + share * _STEPS[step]
+        return asdict(_built(shop, progress, tell))
+
+    return {
+        "import": run_import,
+        "import-clicks": run_import_clicks,
+        "mine": run_mine,
+        "build": run_build,
+        **_model_work(shop, tell, trainers),
+    }
+
+
+def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dict[str, Work]:
+    """Return the jobs that make a model version, compare two, or switch to one."""
+
+    def run_train(job: Job, progress: Progress) -> dict[str, Any]:
+        def hear(step: str, percent: float, figures: Mapping[str, float]) -> None:
+            progress(percent=percent)
+            tell(step, percent, figures)
+
+        return train(shop, job, trainers=trainers, tell=hear)
+
+    def run_compare(job: Job, progress: Progress) -> dict[str, Any]:
+        comparison = compare_models(
+            shop,
+            job.arguments["before"],
+            job.arguments["after"],
+            queries=_path(job.arguments["queries"]),
+            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
+            hear=searching(progress),
+        )
+        return comparison.as_json()
+
+    def run_activate(job: Job, progress: Progress) -> dict[str, Any]:
+        def keep(cursor: Mapping[str, Any]) -> None:
+            with write(shop.database) as connection:
+                progress.checkpoint(connection, percent=99.0, counts={}, cursor=cursor)
+
+        return activate(
+            shop,
+            job.arguments["version"],
+            force=job.arguments["force"],
+            queries=_path(job.arguments["queries"]),
+            cursor=job.cursor,
+            keep=keep,
+            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
+            hear=searching(progress),
+        )
+
+    def searching(progress: Progress) -> Hear:
+        def hear(step: str, percent: float) -> None:
+            percent = _SEARCHES + (99.0 - _SEARCHES) * percent / 100
             progress(percent=percent)
             tell(step, percent, {})
 
-        return asdict(build(shop, tell=hear, now=datetime.now(UTC)))
+        return hear
 
-    return {"import": run_import, "import-clicks": run_import_clicks, "build": run_build}
+    return {"train": run_train, "compare": run_compare, "activate": run_activate}
+
+
+def _built(
+    shop: Shop, progress: Progress, tell: Tell, *, beside: str | None = None, ends: float = 100.0
+) -> BuildReport:
+    """Build the active model's index and publish it, or another's beside the live one; `ends`: percent at its end."""
+
+    def hear(step: str, share: float) -> None:
+        percent = ends * (_BEGINS[step] + share * _STEPS[step]) / 100
+        progress(percent=percent)
+        tell(step, percent, {})
+
+    return build(shop, tell=hear, now=datetime.now(UTC), beside=beside)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

@@ -30,7 +30,7 @@ import { filterExpression } from "./state.js";
  * @property {string} index_version
  * @property {{category_id: string | null, categories: {id: string, name: string, score: number}[],
  *   box: import("./box.js").Box | null, box_source: string, width: number, height: number,
- *   objects: {object_id: string, box: import("./box.js").Box}[]}} query
+ *   objects: {object_id: string, box: import("./box.js").Box, score: number}[]}} query
  * @property {{found: number, returned: number, good_match?: number}} head
  * @property {Result[]} results
  */

@@ -187,7 +187,9 @@ function drawQuery() {
   drawThumb(query.pictureUrl, box);
   $("query-title").textContent = t(isPhoto ? "query.title" : "query.product");
   const isUnseen = isPhoto && !query.pictureUrl; // a format that only the server reads
-  $("query-hint").textContent = isUnseen ? t("query.unseen") : t("query.hint");
+  const isDetected = understood?.box_source === "detected" && !view.box;
+  const hint = isUnseen ? "unseen" : others.length ? "objects" : isDetected ? "detected" : "hint";
+  $("query-hint").textContent = t(`query.${hint}`);
   $("share-link").hidden = true;
   $("whole").hidden = isWhole(box) || !size;
   $("share-note").textContent = t(isPhoto ? "query.shareNote" : "query.shareNoteProduct");

@@ -144,7 +144,10 @@ export function createBoxEditor(stage, { onCommit }) {
 
   function mark(objects) {
     markers.replaceChildren(
-      ...objects.map((object, index) => {
+      ...objects.flatMap((object, index) => {
+        const outline = document.createElement("div"); // shown while the dot before it is pointed at
+        outline.className = "outline";
+        place(outline, object);
         const dot = document.createElement("button");
         dot.type = "button";
         dot.className = "marker";
@@ -155,7 +158,7 @@ export function createBoxEditor(stage, { onCommit }) {
           draw(object);
           commit();
         });
-        return dot;
+        return [dot, outline];
       }),
     );
   }

@@ -1,0 +1,50 @@
+"""The model's word and the vote made one opinion."""
+
+import numpy as np
+import pytest
+
+from sameitem.pipeline.category import predict_category
+
+MODEL = [("tops", 0.6), ("shoes", 0.3), ("watches", 0.1)]
+
+
+def test_both_opinions_are_weighed_by_alpha_whatever_their_order() -> None:
+    found = predict_category(MODEL, [("shoes", 0.75), ("tops", 0.25)], alpha=0.4)
+    shares = dict(found.ranked())
+    assert shares == pytest.approx({"tops": 0.39, "shoes": 0.57, "watches": 0.04})
+    assert [top for top, _ in found.ranked()] == ["shoes", "tops", "watches"]
+    assert (found.source, found.model, found.knn) == ("fused", "tops", "shoes")
+
+
+def test_a_category_that_the_model_does_not_know_keeps_its_share_of_the_vote() -> None:
+    for alpha in (0.0, 0.5, 1.0):
+        found = predict_category(MODEL, [("toys", 0.7), ("tops", 0.3)], alpha=alpha)
+        assert dict(found.ranked())["toys"] == pytest.approx(0.7)
+        assert found.probabilities.sum() == pytest.approx(1)
+
+
+def test_one_opinion_alone_counts_whole_and_none_tells_nothing() -> None:
+    only_model = predict_category(MODEL, [], alpha=0.1)
+    assert (only_model.source, only_model.ranked(), only_model.knn) == ("model", MODEL, "")
+    only_vote = predict_category([], [("toys", 1.0)], alpha=0.9)
+    assert (only_vote.source, only_vote.ranked(), only_vote.model) == ("knn", [("toys", 1.0)], "")
+    nothing = predict_category([], [], alpha=0.5)
+    assert (nothing.source, nothing.ranked(), nothing.routed(0.95)) == ("none", [], ())
+
+
+@pytest.mark.parametrize(
+    ("mass", "tops"), [(0.5, ("tops",)), (0.85, ("tops", "shoes")), (1.0, ("tops", "shoes", "watches"))]
+)
+def test_a_search_is_routed_to_the_fewest_categories_that_hold_the_mass(mass: float, tops: tuple[str, ...]) -> None:
+    assert predict_category(MODEL, [], alpha=0.5).routed(mass) == tops
+
+
+def test_probabilities_always_sum_to_one() -> None:
+    generator = np.random.default_rng(0)
+    names = [f"c{n}" for n in range(8)]
+    for _ in range(50):
+        sides = []
+        for _ in range(2):
+            shares = generator.dirichlet(np.ones(4))
+            sides.append([*zip(generator.permutation(names)[:4].tolist(), shares.tolist(), strict=True)])
+        assert predict_category(*sides, alpha=float(generator.random())).probabilities.sum() == pytest.approx(1)
