@@ -16,27 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from sameitem.learning.base_model import (
-    CENTRE_CELLS,
+    CENTRE,
     CONTRAST,
     RIDGE,
     SIDE_PX,
     Pair,
-    SubjectPooling,
     fit_projection,
     fitting_pairs,
     graph_embed,
 )
 from sameitem.learning.domains import Domain, Rows, collect, evaluate, unit
 from sameitem.learning.export import to_onnx
+from sameitem.learning.network import SubjectPooling
 from sameitem.learning.real_sets import RealSets
 from sameitem.learning.trunk import CHANNELS, public_trunk
 
 POOLINGS = {
-    "average": SubjectPooling(centre_cells=math.inf, contrast=0.0),
-    "centre 2": SubjectPooling(centre_cells=2.0, contrast=0.0),
-    "contrast 2": SubjectPooling(centre_cells=math.inf, contrast=2.0),
-    "centre 2, contrast 2": SubjectPooling(centre_cells=CENTRE_CELLS, contrast=CONTRAST),
-    "centre 1.5, contrast 4": SubjectPooling(centre_cells=1.5, contrast=4.0),
+    "average": SubjectPooling(centre=math.inf, contrast=0.0),
+    "centre 2": SubjectPooling(centre=2 / 7, contrast=0.0),
+    "contrast 2": SubjectPooling(centre=math.inf, contrast=2.0),
+    "centre 2, contrast 2": SubjectPooling(centre=CENTRE, contrast=CONTRAST),
+    "centre 1.5, contrast 4": SubjectPooling(centre=1.5 / 7, contrast=4.0),
 }
 CHOSEN = "centre 2, contrast 2"
 WHITENINGS = (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the tables to this file")
     options = parser.parse_args()
     sets = RealSets(options.data)
-    graph = to_onnx(AllPoolings(), input_name="image", output_name="pooled", side_px=SIDE_PX)
+    graph = to_onnx(AllPoolings(), input_name="image", output_names=["pooled"], side_px=SIDE_PX)
     embed = graph_embed(graph, output="pooled", threads=1)
     domains = collect(embed, sets, views=True)
     parts = {name: slice(place * CHANNELS, (place + 1) * CHANNELS) for place, name in enumerate(POOLINGS)}

@@ -42,7 +42,7 @@ class Averaged(nn.Module):
 
 def averaged(trunk: Trunk) -> Embed:
     """Return the raw feature of a trunk."""
-    graph = to_onnx(Averaged(trunk), input_name="image", output_name="pooled", side_px=SIDE_PX)
+    graph = to_onnx(Averaged(trunk), input_name="image", output_names=["pooled"], side_px=SIDE_PX)
     return graph_embed(graph, output="pooled", threads=1)
 
 

@@ -12,10 +12,10 @@ from sameitem.features.model_folder import EMBED, read_graph, read_model, shippe
 from sameitem.learning.base_model import (  # noqa: E402
     PREPROCESSING,
     Pair,
-    SubjectPooling,
     fit_projection,
     graph_embed,
 )
+from sameitem.learning.network import SubjectPooling  # noqa: E402
 
 
 def unit_rows(seed: int, *, count: int = 60, dim: int = 12) -> NDArray[np.float64]:
@@ -41,14 +41,14 @@ def slow_pooling(maps: NDArray[np.float64], *, centre_cells: float, contrast: fl
 def test_pooling_agrees_with_the_loop_over_cells(seed: int, centre_cells: float, contrast: float) -> None:
     maps = np.random.default_rng(seed).uniform(0, 6, (2, 5, 7, 7)).astype(np.float32)
     maps[1, :, :2] = 0  # cells of nothing
-    pooled = SubjectPooling(centre_cells=centre_cells, contrast=contrast)(torch.from_numpy(maps)).numpy()
+    pooled = SubjectPooling(centre=centre_cells / 7, contrast=contrast)(torch.from_numpy(maps)).numpy()
     for row, picture in zip(pooled, maps.astype(np.float64), strict=True):
         assert row == pytest.approx(slow_pooling(picture, centre_cells=centre_cells, contrast=contrast), abs=1e-4)
 
 
 def test_pooling_without_its_two_settings_is_the_mean() -> None:
     maps = torch.from_numpy(np.random.default_rng(0).uniform(0, 6, (3, 5, 7, 7)).astype(np.float32))
-    pooled = SubjectPooling(centre_cells=float("inf"), contrast=0.0)(maps)
+    pooled = SubjectPooling(centre=float("inf"), contrast=0.0)(maps)
     assert pooled.numpy() == pytest.approx(maps.mean((2, 3)).numpy(), abs=1e-5)
 
 

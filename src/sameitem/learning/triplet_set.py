@@ -1,0 +1,185 @@
+"""What a triplet file teaches, laid out for training: squares in memory-mapped files, pairs as rows of arrays."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.clicks.triplet_file import read_triplets
+from sameitem.core.errors import ImageError, InputError, NotFoundError
+from sameitem.core.records import ContentHash, Pixels
+from sameitem.features.colour import has_plain_backdrop
+from sameitem.features.preprocess import Fit, square_pixels
+
+SIDE_PX = 224  # of the squares that are kept
+HELD_OUT = 0.1  # share of the photos that validate and never teach
+GROUP = (
+    8  # photos of a batch that come from one neighbourhood of items, so that their negatives are hard for each other
+)
+LEAST_PHOTOS = 32  # that teach; with fewer there is no batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TripletSet:
+    """Photos, catalogue images, and which shows what; nothing here says where in a photo the item is.
+
+    Row i of `photos` is photo i; row j of `images` catalogue image j.
+    """
+
+    photos: NDArray[np.uint8]  # (photos, 224, 224, 3) padded white
+    images: NDArray[np.uint8]  # (images, 224, 224, 3) padded white
+    is_plain: NDArray[np.bool_]  # (images,) whether the backdrop is plain, so that the whole picture is the subject
+    pairs: NDArray[np.int64]  # (pairs, 2) photo and an image of the same item
+    others: NDArray[np.int64]  # (others, 2) photo and an image of another item
+    is_held_out: NDArray[np.bool_]  # (photos,)
+
+    def teaching(self) -> NDArray[np.int64]:
+        """Return the pairs, by row, whose photo teaches."""
+        return np.flatnonzero(~self.is_held_out[self.pairs[:, 0]])
+
+    def validating(self) -> NDArray[np.int64]:
+        """Return the pairs, by row, whose photo validates."""
+        return np.flatnonzero(self.is_held_out[self.pairs[:, 0]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Pairs of a step and the images that they share as negatives."""
+
+    photos: NDArray[np.int64]  # (rows,) photo of each pair, rows of one photo beside each other
+    positives: NDArray[np.int64]  # (rows,) image of each pair
+    images: NDArray[np.int64]  # (shared,) images that are negatives where they can be trusted, the positives first
+    trusted: NDArray[np.bool_]  # (rows, shared)
+    query_of_row: NDArray[np.int64]  # (rows,) from 0
+
+
+def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], folder: Path) -> TripletSet:
+    """Read a triplet file and lay its pictures out in `folder`; what lies there already is used again.
+
+    Args:
+        triplets: written by `sameitem mine`.
+        photo: gives the pixels of a query photo or catalogue image.
+        folder: for the memory-mapped squares.
+
+    Raises:
+        InputError: too few photos to learn from, or none of them can be read.
+    """
+    photo_rows: dict[str, int] = {}
+    image_rows: dict[str, int] = {}
+    pairs: dict[tuple[int, int], None] = {}
+    others: dict[tuple[int, int], None] = {}
+    for triplet in read_triplets(triplets):
+        row = photo_rows.setdefault(triplet.photo.content_hash, len(photo_rows))
+        pairs.setdefault((row, image_rows.setdefault(triplet.positive, len(image_rows))))
+        others.setdefault((row, image_rows.setdefault(triplet.negative, len(image_rows))))
+    folder.mkdir(parents=True, exist_ok=True)
+    photos, photo_there = _squares(list(photo_rows), photo, folder / "photos")
+    images, image_there = _squares(list(image_rows), photo, folder / "images")
+    known = _readable(np.array(list(pairs), np.int64).reshape(-1, 2), photo_there, image_there)
+    held_out = np.array([is_validating(name) for name in photo_rows], np.bool_)
+    found = TripletSet(
+        photos=photos,
+        images=images,
+        is_plain=np.array([has_plain_backdrop(image) for image in images], np.bool_),
+        pairs=known,
+        others=_readable(np.array(list(others), np.int64).reshape(-1, 2), photo_there, image_there),
+        is_held_out=held_out,
+    )
+    if len(np.unique(known[found.teaching(), 0])) < LEAST_PHOTOS:
+        raise InputError(
+            f"{triplets.name} has {len(known)} pairs of {len(photo_rows)} photos that can be read; need at least "
+            f"{LEAST_PHOTOS} photos with a click: wait for more clicks, then run `sameitem mine` again"
+        )
+    return found
+
+
+def is_validating(name: str) -> bool:
+    """Say whether a photo validates: told by its name alone, so that it never changes sides."""
+    return int.from_bytes(hashlib.sha256(f"validate {name}".encode()).digest()[:4], "big") < HELD_OUT * 2**32
+
+
+def batches(
+    found: TripletSet,
+    features: NDArray[np.float32],
+    *,
+    rows: int,
+    same_item: float,
+    seed: int,
+    step: int,
+    shares_negatives: bool = True,
+    random_negatives: bool = False,
+) -> Batch:
+    """Draw the batch of a step: neighbourhoods of items, their pairs, and the images that they share as negatives.
+
+    The same seed and step draw the same batch.
+
+    Args:
+        found: what to draw from.
+        features: (images, dim) unit features by which neighbours and suspected same items are told.
+        rows: pairs of the batch, a multiple of 8.
+        same_item: squared distance of two images below which they may show the same item; neither is then a negative
+            of the other's photo.
+        seed: of the run.
+        step: of the run.
+        shares_negatives: False: each photo only has its own clicked session's negatives, for comparison.
+        random_negatives: True: negatives are drawn from all images instead of what was shown, for comparison.
+    """
+    generator = np.random.default_rng([seed, step, 1])
+    teaching = found.teaching()
+    positives = found.pairs[teaching, 1]
+    chosen: list[int] = []
+    for seed_row in generator.choice(len(teaching), max(1, rows // GROUP), replace=len(teaching) < rows // GROUP):
+        near = features[positives] @ features[positives[seed_row]]
+        crowd = np.argpartition(-near, min(4 * GROUP, len(near) - 1))[: 4 * GROUP]
+        chosen += [int(seed_row), *generator.choice(crowd, min(GROUP - 1, len(crowd)), replace=False).tolist()]
+    pairs = found.pairs[teaching[np.unique(chosen)]]
+    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    own = found.others[np.isin(found.others[:, 0], pairs[:, 0])]
+    if random_negatives:
+        own = np.stack([own[:, 0], generator.integers(len(found.images), size=len(own))], 1)
+    extra = np.unique(generator.permutation(own[:, 1])[:rows])
+    images = np.concatenate([np.unique(pairs[:, 1]), np.setdiff1d(extra, pairs[:, 1])])
+    photos, query_of_row = np.unique(pairs[:, 0], return_inverse=True)
+    trusted = 2 - 2 * features[pairs[:, 1]] @ features[images].T >= same_item
+    for pair in found.pairs[
+        np.isin(found.pairs[:, 0], photos)
+    ]:  # an image that the photo's user clicked, in any session
+        trusted[np.ix_(pairs[:, 0] == pair[0], images == pair[1])] = False
+    if not shares_negatives:
+        mine = {(int(photo), int(image)) for photo, image in own}
+        trusted &= np.array([[(int(p), int(i)) in mine for i in images] for p in pairs[:, 0]], np.bool_)
+    return Batch(pairs[:, 0], pairs[:, 1], images, trusted, query_of_row.astype(np.int64))
+
+
+def _squares(
+    names: Sequence[str], photo: Callable[[ContentHash], Pixels], file: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the squares of pictures, and which could be read; kept in a file named after what it holds."""
+    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    there_file, whole = file.with_name(f"{file.name}-{key}-there.npy"), file.with_name(f"{file.name}-{key}.npy")
+    if not there_file.is_file():
+        squares = np.lib.format.open_memmap(whole, "w+", np.uint8, (len(names), SIDE_PX, SIDE_PX, 3))
+        there = np.zeros(len(names), np.bool_)
+        for row, name in enumerate(names):
+            try:
+                squares[row] = square_pixels(photo(ContentHash(name)), side_px=SIDE_PX, fit=Fit.PAD, fill=255)
+                there[row] = True
+            except (NotFoundError, ImageError):
+                continue
+        squares.flush()
+        np.save(there_file, there)
+    return np.load(whole, mmap_mode="r"), np.load(there_file)
+
+
+def _readable(
+    rows: NDArray[np.int64], photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    return rows[photo_there[rows[:, 0]] & image_there[rows[:, 1]]]
+
+
+def in_parts(count: int, size: int) -> Iterator[slice]:
+    """Yield slices that cover `count` rows, at most `size` rows each."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

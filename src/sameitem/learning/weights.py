@@ -1,0 +1,86 @@
+"""The float weights of a model folder (`weights.npz`): what training goes on from and exports again.
+
+Only what differs from the public ImageNet weights is kept, as float16 arrays; nothing is unpickled.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sameitem.core.errors import InputError
+from sameitem.learning.network import BoxHead, FeatureBranch, SubjectPooling
+from sameitem.learning.trunk import folded_trunk
+
+Arrays = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """The parts of a model version in torch."""
+
+    feature: FeatureBranch
+    head: BoxHead | None  # None: the model finds no subjects yet
+    category: Arrays  # of the category head, by name; empty = it has none
+
+    def with_head(self, head: BoxHead) -> "Learned":
+        """Return the same model with another head."""
+        return replace(self, head=head)
+
+
+def pack(learned: Learned) -> bytes:
+    """Write a model's weights as the bytes of a `.npz` file."""
+    public = folded_trunk().state_dict()
+    kept: dict[str, NDArray[np.floating]] = {
+        "feature.projection": learned.feature.projection.detach().numpy().astype(np.float16)
+    }
+    pooling = learned.feature.pooling
+    kept["feature.pooling"] = np.array([pooling.centre, pooling.contrast], np.float32)
+    for name, value in learned.feature.trunk.state_dict().items():
+        if not torch.equal(value, public[name]):
+            kept[f"feature.trunk.{name}"] = value.numpy().astype(np.float16)
+    if learned.head is not None:
+        head = learned.head.state_dict()
+        kept |= {f"head.{name}": value.numpy().astype(np.float16) for name, value in head.items()}
+    kept |= {f"category.{name}": value for name, value in learned.category.items()}
+    out = io.BytesIO()
+    np.savez_compressed(out, **kept)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def unpack(content: bytes) -> Learned:
+    """Read what `pack` wrote.
+
+    Raises:
+        InputError: these are not the weights of a model that was trained here.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            kept = {name: np.asarray(arrays[name]) for name in arrays.files}
+        projection, pooling = kept["feature.projection"], kept["feature.pooling"]
+        trunk = folded_trunk()
+        changed = _part(kept, "feature.trunk.")
+        trunk.load_state_dict(trunk.state_dict() | changed)
+        feature = FeatureBranch(
+            trunk, SubjectPooling(centre=float(pooling[0]), contrast=float(pooling[1])), projection.astype(np.float32)
+        )
+        head = None
+        if weights := _part(kept, "head."):
+            head = BoxHead()
+            head.load_state_dict(weights)
+    except (KeyError, ValueError, RuntimeError, OSError, EOFError) as error:
+        raise InputError(f"these weights cannot be trained on: {error}; start from another model version") from error
+    prefix = "category."
+    category = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+    return Learned(feature.eval(), head, category)
+
+
+def _part(kept: Arrays, prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): torch.from_numpy(value.astype(np.float32))
+        for name, value in kept.items()
+        if name.startswith(prefix)
+    }
