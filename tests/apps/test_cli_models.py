@@ -70,7 +70,7 @@ def test_a_new_generation_is_compared_activated_and_taken_back(folder: Path, sou
     assert (activated["version"], activated["previous"], activated["gate"]["passed"]) == (GOOD, [POOR], True)
     listed = answer(folder, "models", "list")
     assert listed["active"] == GOOD
-    assert [version["version"] for version in listed["versions"]] == ["base-1", GOOD, POOR]
+    assert [version["version"] for version in listed["versions"]] == ["base-2", GOOD, POOR]
     refused = sameitem(folder, "models", "activate", POOR, "--queries", source[1])
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "model poor was not activated: recall@1 changes by -" in refused.stderr
@@ -94,13 +94,13 @@ def test_what_people_read_names_the_change_and_the_way_back(folder: Path, source
 
 def test_mistakes_end_in_one_line_and_their_exit_code(folder: Path, tmp_path: Path) -> None:
     cases = [
-        (("models", "compare", POOR, "absent"), 4, "base-1, good, poor"),
+        (("models", "compare", POOR, "absent"), 4, "base-2, good, poor"),
         (("models", "compare", POOR, GOOD), 1, "--queries FILE"),
         (("models", "compare", POOR, GOOD, "--queries", tmp_path / "none.csv"), 4, "none.csv"),
-        (("models", "activate", "absent"), 4, "base-1, good, poor"),
+        (("models", "activate", "absent"), 4, "base-2, good, poor"),
         (("models", "activate", GOOD), 1, "too few"),
         (("models", "rollback"), 4, "no model was active before"),
-        (("models", "show", "absent"), 4, "base-1, good, poor"),
+        (("models", "show", "absent"), 4, "base-2, good, poor"),
         (("evaluate", "--queries", tmp_path / "none.csv", "--compare", "x"), 4, "none.csv"),
         (("train", "embedding"), 4, "sameitem mine"),
         (("train", "embedding", "--triplets", tmp_path / "none.parquet"), 4, "none.parquet"),
@@ -118,7 +118,7 @@ def test_the_interface_lists_activates_and_trains_as_operations(folder: Path) ->
     shop = open_models(folder, gate={"least_queries": 1_000})
     with live_server(shop) as client:
         listed = client("GET", "/v1/models").json
-        assert (listed["active"], [model["version"] for model in listed["versions"]]) == (POOR, ["base-1", GOOD, POOR])
+        assert (listed["active"], [model["version"] for model in listed["versions"]]) == (POOR, ["base-2", GOOD, POOR])
         assert client("POST", "/v1/models:activate", json={"version": "absent"}).status == 404
         refused = client("POST", "/v1/models:activate", json={"version": GOOD}).json
         forced = client("POST", "/v1/models:activate", json={"version": GOOD, "force": True}).json

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from drawn_graphs import photos  # noqa: E402
+from sameitem.core.errors import InputError  # noqa: E402
 from sameitem.features.embed import Embedder  # noqa: E402
 from sameitem.features.model_folder import EMBED, read_graph, read_model, shipped_model  # noqa: E402
 from sameitem.learning.base_model import (  # noqa: E402
@@ -14,6 +15,7 @@ from sameitem.learning.base_model import (  # noqa: E402
     Pair,
     fit_projection,
     graph_embed,
+    label_directions,
 )
 from sameitem.learning.network import SubjectPooling  # noqa: E402
 
@@ -95,3 +97,17 @@ def test_the_shipped_manifest_says_that_int8_is_near_float() -> None:
     assert parity["cosine mean"] >= 0.985
     assert parity["cosine 1st percentile"] >= 0.95
     assert parity["cpu_ms_per_photo"] <= 6
+
+
+def test_label_directions_are_those_in_which_the_labels_differ() -> None:
+    generator = np.random.default_rng(3)
+    labels = [f"label {number % 3}" for number in range(300)]
+    features = generator.standard_normal((300, 8))
+    features[:, 2] += 6 * (np.arange(300) % 3 == 1)
+    features[:, 5] += 6 * (np.arange(300) % 3 == 2)
+    found = label_directions(features, labels, count=2, ridge=0.1)
+    energy = (found**2).sum(axis=1)
+    assert energy[[2, 5]].sum() > 0.95 * energy.sum()
+    assert ((features @ found) ** 2).sum(axis=1).mean() == pytest.approx(1)
+    with pytest.raises(InputError, match="3 labels"):
+        label_directions(features, labels, count=3, ridge=0.1)

@@ -28,7 +28,7 @@ from sameitem.pipeline.generations import (
     read_generations,
 )
 
-START = "base-1"
+START = "base-2"
 
 
 class Roots:
@@ -219,8 +219,8 @@ from sameitem.pipeline.generations import go_back, go_forward
 models, index, old, new = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 print("ready", flush=True)
 while True:
-    go_forward(models, index, new, start="base-1")
-    go_back(models, index, old, start="base-1")
+    go_forward(models, index, new, start="base-2")
+    go_back(models, index, old, start="base-2")
 """
 
 

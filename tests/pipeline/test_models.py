@@ -33,7 +33,7 @@ def bring(shop: Shop, name: str, *, graph: Path | None = None, fit: str = "pad")
 def test_a_brought_model_builds_and_searches_while_the_general_feature_carries_the_vote(shop: Shop) -> None:
     brought = bring(shop, "mine")
     assert brought["version"] == "mine"
-    assert [model["version"] for model in list_models(shop)] == ["base-1", "mine"]
+    assert [model["version"] for model in list_models(shop)] == ["base-2", "mine"]
     other = open_shop(shop.folder, model={"active": "mine"})
     run(other, "build")
     image = other.catalogue.images(ProductId("P00002"))[0]
@@ -50,7 +50,7 @@ def test_an_index_is_searched_with_the_model_that_made_it_whatever_is_active(sho
     other = open_shop(shop.folder, model={"active": "mine"})
     image = other.catalogue.images(ProductId("P00002"))[0]
     answer = Searcher(other).search(SearchRequest(image_of=(image.product_id, image.name)))
-    assert answer.model_version == "base-1"
+    assert answer.model_version == "base-2"
     other.close()
 
 
@@ -60,5 +60,5 @@ def test_what_is_no_model_is_refused_by_name(shop: Shop, tmp_path: Path) -> None
         bring(shop, "notes", graph=tmp_path / "notes.onnx")
     with pytest.raises(InputError, match="fit"):
         bring(shop, "mine", fit="squash")
-    with pytest.raises(NotFoundError, match="base-1"):
+    with pytest.raises(NotFoundError, match="base-2"):
         run(open_shop(shop.folder, model={"active": "none"}), "build")

@@ -124,7 +124,7 @@ class TestAnActivation:
         assert gate["comparison"]["delta"]["recall@1"]["low"] > 0  # type: ignore[index]
         assert result["previous"] == [POOR]
         assert {m["version"]: (m["active"], m["live"]) for m in list_models(models)} == {
-            "base-1": (False, False),
+            "base-2": (False, False),
             GOOD: (True, True),
             POOR: (False, False),
         }
@@ -197,7 +197,7 @@ class TestAnActivation:
         assert (state(models), result["gate"]) == ((GOOD, kept[0]["index"]), kept[0]["gate"])
 
     def test_of_a_model_that_is_not_there_says_which_there_are(self, models: Shop) -> None:
-        with pytest.raises(NotFoundError, match="base-1, good, poor"):
+        with pytest.raises(NotFoundError, match="base-2, good, poor"):
             run(models, "activate", version="absent", force=True, queries="")
 
 

@@ -72,6 +72,7 @@ def test_the_trainer_gets_what_the_shop_has_and_its_metrics_are_the_result(shop:
     result = train(shop, trainer, triplets=str(triplets), minutes=1.5, seed=7, name="mine")
     assert (result["version"], result["metrics"]) == ("mine", METRICS)
     assert result["seconds"] >= 0
+    assert result["curves"] == ""  # this trainer draws none
     (given,) = trainer.calls
     assert (given["triplets"], given["minutes"], given["seed"]) == (triplets, 1.5, 7)
     assert given["start"] == shipped_model()

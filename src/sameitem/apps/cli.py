@@ -564,8 +564,9 @@ def train_category(
 def _train(
     context: typer.Context, shop: Path | None, settings: list[str] | None, as_json: bool, **arguments: Any
 ) -> None:
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        result = _run_job(opened, "train", arguments, terminal)
+    with _opened(context, shop, settings) as opened:
+        with _terminal(as_json) as terminal:
+            result = _run_job(opened, "train", arguments, terminal, tell=terminal.tell_training)
         if as_json:
             _print_json(result)
         else:
@@ -651,7 +652,7 @@ def _run_job(
     from sameitem.upkeep.work import work_of
 
     job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
-    work = work_of(shop, tell=terminal.tell, **options)
+    work = work_of(shop, **{"tell": terminal.tell, **options})
     finished = run_job(shop.jobs, job.id, work, waiting=terminal.wait)
     if finished.state != "done":
         raise InputError(finished.error or f"the job was {finished.state}")

@@ -7,10 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sameitem.apps.curves_view import CurvesView
 from sameitem.catalog.selection import Reason
 from sameitem.core.jobs import Job
 
@@ -39,33 +41,42 @@ class Terminal:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._err,
-            transient=True,
-            disable=not self._err.is_terminal,
         )
+        self._curves = CurvesView()
+        self._live = Live(Group(self._bar, self._curves), console=self._err, transient=True)
         self._task = self._bar.add_task("", total=100, counts="")
         self._quiet = quiet
         self._told = ("", time.monotonic())
 
     def __enter__(self) -> Self:
         """Start the bar."""
-        self._bar.start()
+        if self._err.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        self._live.stop()
 
     def tell(self, step: str, percent: float, counts: Mapping[str, float]) -> None:
         """Show how far a step is."""
         shown = {name: f"{n:,}" if isinstance(n, int) else f"{n:.3g}" for name, n in counts.items() if n}
-        text = "  ".join(f"{name} {number}" for name, number in shown.items())
+        self._show(step, percent, "  ".join(f"{name} {number}" for name, number in shown.items()))
+
+    def tell_training(self, phase: str, percent: float, figures: Mapping[str, float]) -> None:
+        """Show how far a training is, and its figures as they come."""
+        self._show(phase, percent, self._curves.note(phase, figures, brief=self._err.is_terminal))
+
+    def _show(self, step: str, percent: float, text: str) -> None:
         self._bar.update(self._task, description=step, completed=percent, counts=text)
         last, at = self._told
         if not self._err.is_terminal and not self._quiet and (step != last or time.monotonic() - at > _EVERY_S):
             self._told = (step, time.monotonic())
-            self._err.print(f"{step}: {percent:.0f} %  {text}".rstrip())
+            left = self._bar.tasks[0].time_remaining
+            about = "" if left is None or not percent else f"  {_duration(left)} left"
+            self._err.print(f"{step}: {percent:.0f} %  {text}".rstrip() + about)
 
     def wait(self, job: Job) -> None:
         """Show how far a job is that another process runs, or that waits for one."""
@@ -80,7 +91,7 @@ class Terminal:
                 return True
             if not sys.stdin.isatty():
                 return False
-            self._bar.stop()
+            self._live.stop()
             return input("That is more than half. Delete them? [y/N] ").strip().lower() in ("y", "yes")
 
         return asked
@@ -259,6 +270,8 @@ class Terminal:
         self._out.print(f"Trained model {result['version']} in {result['seconds']:,.0f} s.")
         for name, value in result["metrics"].items():
             self._out.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        if result["curves"]:
+            self._out.print(f"Curves: {result['curves']}")
         self._out.print(f"Next: `sameitem models compare {active} {result['version']}`, then")
         self._out.print(f"      `sameitem models activate {result['version']}`.")
 
@@ -284,6 +297,13 @@ class Terminal:
 
 def _points(delta: Mapping[str, float]) -> str:
     return f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else "less than a minute"
 
 
 def _program() -> str:

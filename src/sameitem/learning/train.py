@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from sameitem.core.records import ContentHash, Pixels
 from sameitem.features.model_folder import (
     DETECT,
     EMBED,
+    PAGE,
     Detect,
     Graph,
     ModelFolder,
@@ -26,10 +27,21 @@ from sameitem.features.model_folder import (
     read_weights,
     write_model,
 )
+from sameitem.features.preprocess import to_square
+from sameitem.learning import workers
+from sameitem.learning.category import (
+    Examples,
+    ShortCategory,
+    fit_category,
+    held_out,
+    imagenet_table,
+    widened,
+)
 from sameitem.learning.graphs import DETECT_PREPROCESSING, detect_graph, embed_graph
 from sameitem.learning.judge import Judge
 from sameitem.learning.network import BoxHead, DetectionBranch, FeatureBranch, hard_boxes
 from sameitem.learning.phases import (
+    AT_ONCE,
     DETECT_PX,
     FeaturePhase,
     MaskPhase,
@@ -39,15 +51,19 @@ from sameitem.learning.phases import (
     Search,
     SearchPhase,
     coarse_crops,
+    device_of,
+    embedded,
+    found_first,
     normalised,
 )
 from sameitem.learning.trainer import Tell, Trainer
 from sameitem.learning.triplet_set import TripletSet, in_parts, read_triplet_set
-from sameitem.learning.trunk import folded_trunk
+from sameitem.learning.trunk import folded_trunk, public_trunk
 from sameitem.learning.weights import Learned, pack, unpack
 
-VIEWS = (1.0, 1.4)  # of a detected box, whose features are averaged: the box is not always right
+VIEWS = (0.0, 0.0, 1.2)  # the whole photo twice and a little more than the box: the box is not always right
 WIDER = 1.25  # second view of a photo that the feature learns on, so that it forgives a box that is too large
+TEACHER_RANK = 64  # numbers between the two matrices of the category head's teacher
 _CALIBRATION = 200
 
 
@@ -77,20 +93,15 @@ def train_embedding(
         recipe: how much and how; None = as `recipe_for` says.
 
     Returns:
-        What was measured on the photos that validate.
+        What was measured on the photos that validate. Where several processes train together (`on_ray.py`), each does
+        all of this, and the first one writes.
 
     Raises:
         InputError: too few photos, or a start that cannot be trained on.
         ConflictError: `out` exists, or `checkpoint` belongs to another run.
     """
     begun = time.monotonic()
-    origin = read_model(start)
-    if origin.weights is None:
-        raise InputError(
-            f"model {origin.version} has no weights to go on from (it was imported as a graph); activate base-2 or a "
-            "model that was trained here, then train"
-        )
-    learned = unpack(read_weights(start, origin))
+    origin, learned = read_start(start)
     found = read_triplet_set(triplets, photo, checkpoint / "pixels")
     recipe = recipe or recipe_for(found, learned)
     trainer = Trainer(
@@ -110,6 +121,9 @@ def train_embedding(
         "recall_after": round(after, 4),
         "hours": round((time.monotonic() - begun) / 3600, 3),
     }
+    if workers.number():
+        return metrics
+    page = checkpoint / PAGE
     write_learned(
         out,
         replace(learned, feature=feature, head=head),
@@ -122,8 +136,99 @@ def train_embedding(
         ],
         metrics=metrics,
         card=_card(out.name, origin, metrics, recipe),
+        page=page.read_bytes() if page.is_file() else None,
     )
     return metrics
+
+
+def train_category(
+    *, images: Iterable[tuple[Pixels, str]], start: Path, out: Path, seed: int, tell: Tell
+) -> Mapping[str, float]:
+    """Teach the category head the shop's own labels, and write the model version; detection and feature stay.
+
+    Args:
+        images: whole photos with the id of their top category.
+        start: model folder to go on from.
+        out: new model folder.
+        seed: not used: the head is fitted in closed form, so that every run gives the same.
+        tell: is told how many photos were seen.
+
+    Returns:
+        How many photos taught, and the accuracy on those held out.
+
+    Raises:
+        InputError: too few labelled photos, or a start without a category head.
+        ConflictError: `out` exists.
+    """
+    del seed
+    origin = read_model(start)
+    learned = unpack(read_weights(start, origin)) if origin.weights is not None else None
+    if learned is None or learned.category is None or origin.detect is None:
+        raise InputError(
+            f"model {origin.version} has no category head to go on from; activate base-2 or a model that was trained "
+            "from it, then train"
+        )
+    trunk, widen = folded_trunk(), learned.category.widen
+    pooled: list[NDArray[np.float32]] = []
+    tops: list[str] = []
+    held: list[bool] = []
+    samples: list[Pixels] = []
+    for number, (pixels, top) in enumerate(images):
+        is_held_out = held_out(str(number))
+        photo = torch.from_numpy(to_square(pixels, origin.detect.preprocessing)[None])
+        with torch.inference_mode():
+            for view in (photo,) if is_held_out else (photo, photo.flip(3)):
+                short = trunk.shorten(trunk.begin(view.contiguous(memory_format=torch.channels_last))[-1])
+                pooled.append(widened(widen, short).numpy())
+                tops.append(top)
+                held.append(is_held_out)
+        if number % 50 == 0:
+            samples.append(pixels)
+            tell("category", 0.0, {"photos": number + 1})
+    names = tuple(dict.fromkeys([*origin.detect.categories, *sorted(set(tops))]))
+    if not tops:
+        raise InputError("no catalogue image has a top category; import categories, or a category map, then train")
+    known = [name for name in names if name in tops or name in imagenet_table()]
+    rows = Examples(np.concatenate(pooled), np.array([known.index(top) for top in tops], np.int64), np.array(held))
+    fitted = fit_category(rows, known, trunk=public_trunk())
+    if fitted.head.teacher is not None:
+        fitted.head.teacher.compact(torch.from_numpy(rows.pooled), rank=min(TEACHER_RANK, len(rows.pooled)))
+    truth = rows.labels[fitted.held_out]
+    metrics = {
+        "photos": number + 1,
+        "held_out": len(truth),
+        "accuracy": round(float((fitted.held_out_probabilities.argmax(1) == truth).mean()), 4),
+    }
+    write_learned(
+        out,
+        replace(learned, category=ShortCategory(widen, fitted.head)),
+        origin=replace(origin, detect=replace(origin.detect, categories=tuple(known))),
+        kind="trained",
+        source=f"category of {origin.version} trained on {metrics['photos']} labelled images of the shop",
+        samples=samples,
+        metrics=metrics,
+        card=(
+            f"# {out.name}\n\n`{origin.version}` with a category head of the shop's own labels ({metrics['photos']} "
+            f"photos, {len(known)} categories). Accuracy on {metrics['held_out']} held-out photos: "
+            f"{metrics['accuracy']}.\n\n- **Licence of the start**: {origin.licence}\n"
+        ),
+    )
+    return metrics
+
+
+def read_start(start: Path) -> tuple[ModelFolder, Learned]:
+    """Read a model folder to go on from.
+
+    Raises:
+        InputError: it cannot be trained on.
+    """
+    origin = read_model(start)
+    if origin.weights is None:
+        raise InputError(
+            f"model {origin.version} has no weights to go on from (it was imported as a graph); activate base-2 or a "
+            "model that was trained here, then train"
+        )
+    return origin, unpack(read_weights(start, origin))
 
 
 def recipe_for(found: TripletSet, learned: Learned) -> Recipe:
@@ -140,8 +245,11 @@ def recipe_for(found: TripletSet, learned: Learned) -> Recipe:
 
 def learn(
     found: TripletSet, learned: Learned, trainer: Trainer, recipe: Recipe, *, seed: int, folder: Path
-) -> tuple[BoxHead, FeatureBranch]:
+) -> tuple[BoxHead | None, FeatureBranch]:
     """Take the phases one after the other: mask, rounds of search, feature.
+
+    A start that finds no subjects and a recipe that does not teach it to leave the model without a head: the feature
+    is then learned on whole photos.
 
     Args:
         found: what the clicks say.
@@ -152,8 +260,14 @@ def learn(
         folder: for what is made once and used again.
     """
     torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    feature = learned.feature.to(device)
+    if learned.head is None and not (recipe.mask_steps or recipe.rounds):
+        whole = [lambda: feature_phase(found, feature, None, recipe, seed)] if recipe.feature_steps else []
+        trainer.take(whole, total_steps=recipe.feature_steps)
+        return None, feature.cpu().eval()
     head = learned.head or BoxHead()
-    detection = DetectionBranch(folded_trunk().requires_grad_(False), head)
+    detection = DetectionBranch(folded_trunk().requires_grad_(False), head).to(device)
     judge = Judge(np.asarray(found.images), folder)
     search = Search(
         judge=judge,
@@ -161,22 +275,21 @@ def learn(
         boxes=np.zeros((len(found.pairs), 4), np.float32),
         certainty=np.full(len(found.pairs), -np.inf, np.float32),
     )
-    feature = learned.feature
     made: list[Callable[[], Phase]] = []
     if recipe.mask_steps:
         made.append(lambda: MaskPhase(found, detection, judge, recipe, seed))
     for number in range(recipe.rounds):
         made.append(partial(SearchPhase, found, detection, search, recipe, round_number=number, seed=seed))
     if recipe.feature_steps:
-        made.append(lambda: feature_phase(found, feature, head, detection, recipe, seed))
-    looks = -(-min(recipe.searched, len(found.teaching())) // 32)
+        made.append(lambda: feature_phase(found, feature, detection, recipe, seed))
+    looks = -(-min(recipe.searched, len(found.teaching())) // AT_ONCE)
     rounds = recipe.rounds * (looks + 1 + recipe.fit_steps)
     trainer.take(made, total_steps=recipe.mask_steps + rounds + recipe.feature_steps)
-    return head.eval(), feature.eval()
+    return head.cpu().eval(), feature.cpu().eval()
 
 
 def feature_phase(
-    found: TripletSet, feature: FeatureBranch, head: BoxHead, detection: DetectionBranch, recipe: Recipe, seed: int
+    found: TripletSet, feature: FeatureBranch, detection: DetectionBranch | None, recipe: Recipe, seed: int
 ) -> FeaturePhase:
     """Cut every photo and catalogue image by its hard rectangle, once, and make the phase that learns on the crops."""
     boxes = predicted(detection, found.photos)
@@ -187,11 +300,10 @@ def feature_phase(
         cut_by = boxes if view == 0 else wider
         return coarse_crops(feature, found.photos, cut_by, recipe.feature_px, flip=view == 1)
 
-    del head  # it stands in `detection`
     return FeaturePhase(found, feature, crops, image_crops(found, feature, detection, recipe), recipe, seed)
 
 
-def image_crops(found: TripletSet, feature: FeatureBranch, detection: DetectionBranch, recipe: Recipe) -> Tensor:
+def image_crops(found: TripletSet, feature: FeatureBranch, detection: DetectionBranch | None, recipe: Recipe) -> Tensor:
     """Return the stride-16 maps of the catalogue images' subjects: the whole picture where the backdrop is plain."""
     boxes = predicted(detection, found.images)
     whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
@@ -199,10 +311,16 @@ def image_crops(found: TripletSet, feature: FeatureBranch, detection: DetectionB
     return coarse_crops(feature, found.images, boxes, recipe.feature_px)
 
 
-def predicted(detection: DetectionBranch, pictures: NDArray[np.uint8]) -> Tensor:
-    """Return the (n, 4) hard rectangles of pictures, in shares of the side."""
+def predicted(detection: DetectionBranch | None, pictures: NDArray[np.uint8]) -> Tensor:
+    """Return the (n, 4) hard rectangles of pictures, in shares of the side; whole pictures where nothing detects."""
+    if detection is None:
+        return torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(len(pictures), 1)
+    device = device_of(detection)
     with torch.inference_mode():
-        parts = [hard_boxes(detection(normalised(pictures[part], DETECT_PX))) for part in in_parts(len(pictures), 64)]
+        parts = [
+            hard_boxes(detection(normalised(pictures[part], DETECT_PX, device))).cpu()
+            for part in in_parts(len(pictures), 64)
+        ]
     return torch.cat(parts).clone()
 
 
@@ -212,21 +330,10 @@ def _recall(feature: FeatureBranch, head: BoxHead | None, found: TripletSet, rec
     if not len(rows):
         return 0.0
     photos = found.photos[rows[:, 0]]
-    if head is None:
-        whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
-        boxes, images = whole.repeat(len(rows), 1), whole.repeat(len(found.images), 1)
-        shown = coarse_crops(feature, found.images, images, recipe.feature_px)
-    else:
-        detection = DetectionBranch(folded_trunk().requires_grad_(False), head)
-        boxes, shown = predicted(detection, photos), image_crops(found, feature, detection, recipe)
+    detection = None if head is None else DetectionBranch(folded_trunk().requires_grad_(False), head)
+    boxes, shown = predicted(detection, photos), image_crops(found, feature, detection, recipe)
     crops = coarse_crops(feature, photos, boxes, recipe.feature_px)
-    with torch.inference_mode():
-        queries, images = (
-            torch.cat([feature.from_coarse(maps[part].float()) for part in in_parts(len(maps), 64)])
-            for maps in (crops, shown)
-        )
-    first = (queries @ images.T).argmax(1).numpy()
-    return float((first == rows[:, 1]).mean())
+    return found_first(embedded(feature, crops), embedded(feature, shown), rows[:, 1])
 
 
 def write_learned(
@@ -239,6 +346,7 @@ def write_learned(
     samples: list[Pixels],
     metrics: Mapping[str, Any],
     card: str,
+    page: bytes | None = None,
 ) -> ModelFolder:
     """Export both graphs as int8 and write the model folder.
 
@@ -251,6 +359,7 @@ def write_learned(
         samples: photos that show the range of every activation.
         metrics: for the manifest.
         card: Markdown.
+        page: HTML of the training's curves.
     """
     graphs = {EMBED: embed_graph(learned, origin.preprocessing, samples)}
     ends = {EMBED: Graph("embed.onnx", _sha(graphs[EMBED]), "image", "feature")}
@@ -278,7 +387,7 @@ def write_learned(
         detect=detect,
         weights=Weights("weights.npz", _sha(weights)),
     )
-    write_model(out, model, graphs=graphs, card=card, weights=weights)
+    write_model(out, model, graphs=graphs, card=card, weights=weights, page=page)
     return model
 
 

@@ -1,6 +1,7 @@
 """What a triplet file teaches, laid out for training: squares in memory-mapped files, pairs as rows of arrays."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.clicks.triplet_file import read_triplets
+from sameitem.core.durable import write_whole
 from sameitem.core.errors import ImageError, InputError, NotFoundError
 from sameitem.core.records import ContentHash, Pixels
 from sameitem.features.colour import has_plain_backdrop
@@ -35,6 +37,9 @@ class TripletSet:
     pairs: NDArray[np.int64]  # (pairs, 2) photo and an image of the same item
     others: NDArray[np.int64]  # (others, 2) photo and an image of another item
     is_held_out: NDArray[np.bool_]  # (photos,)
+    crowd: NDArray[
+        np.int64
+    ]  # (images,) those of one crowd share a scene and compete with each other alone; 0: with all
 
     def teaching(self) -> NDArray[np.int64]:
         """Return the pairs, by row, whose photo teaches."""
@@ -87,6 +92,7 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
         pairs=known,
         others=_readable(np.array(list(others), np.int64).reshape(-1, 2), photo_there, image_there),
         is_held_out=held_out,
+        crowd=np.zeros(len(images), np.int64),
     )
     if len(np.unique(known[found.teaching(), 0])) < LEAST_PHOTOS:
         raise InputError(
@@ -170,7 +176,9 @@ def _squares(
             except (NotFoundError, ImageError):
                 continue
         squares.flush()
-        np.save(there_file, there)
+        out = io.BytesIO()
+        np.save(out, there)
+        write_whole(there_file, out.getvalue())  # last, and at once: what a kill left half done is done again
     return np.load(whole, mmap_mode="r"), np.load(there_file)
 
 

@@ -4,6 +4,9 @@ Only what differs from the public ImageNet weights is kept, as float16 arrays; n
 """
 
 import io
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from sameitem.core.errors import InputError
+from sameitem.learning.category import ShortCategory, category_arrays, category_from
 from sameitem.learning.network import BoxHead, FeatureBranch, SubjectPooling
-from sameitem.learning.trunk import folded_trunk
+from sameitem.learning.trunk import CHANNELS, folded_trunk
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError)  # by np.load
 Arrays = Mapping[str, NDArray[np.floating]]
 
 
@@ -24,7 +29,7 @@ class Learned:
 
     feature: FeatureBranch
     head: BoxHead | None  # None: the model finds no subjects yet
-    category: Arrays  # of the category head, by name; empty = it has none
+    category: ShortCategory | None  # None: it tells no category
 
     def with_head(self, head: BoxHead) -> "Learned":
         """Return the same model with another head."""
@@ -45,7 +50,9 @@ def pack(learned: Learned) -> bytes:
     if learned.head is not None:
         head = learned.head.state_dict()
         kept |= {f"head.{name}": value.numpy().astype(np.float16) for name, value in head.items()}
-    kept |= {f"category.{name}": value for name, value in learned.category.items()}
+    if learned.category is not None:
+        arrays = category_arrays(learned.category)
+        kept |= {f"category.{name}": value.astype(np.float16) for name, value in arrays.items()}
     out = io.BytesIO()
     np.savez_compressed(out, **kept)  # type: ignore[arg-type]
     return out.getvalue()
@@ -61,6 +68,8 @@ def unpack(content: bytes) -> Learned:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             kept = {name: np.asarray(arrays[name]) for name in arrays.files}
         projection, pooling = kept["feature.projection"], kept["feature.pooling"]
+        if projection.ndim != 2 or projection.shape[0] != CHANNELS:
+            raise ValueError(f"need a projection of {CHANNELS} rows, got {projection.shape}")
         trunk = folded_trunk()
         changed = _part(kept, "feature.trunk.")
         trunk.load_state_dict(trunk.state_dict() | changed)
@@ -71,10 +80,11 @@ def unpack(content: bytes) -> Learned:
         if weights := _part(kept, "head."):
             head = BoxHead()
             head.load_state_dict(weights)
-    except (KeyError, ValueError, RuntimeError, OSError, EOFError) as error:
+        prefix = "category."
+        arrays = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+        category = category_from(arrays) if arrays else None
+    except (*_DAMAGED, KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise InputError(f"these weights cannot be trained on: {error}; start from another model version") from error
-    prefix = "category."
-    category = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
     return Learned(feature.eval(), head, category)
 
 

@@ -1,11 +1,12 @@
 """A photo's category from two opinions: the model's probabilities and the vote of the reference set (article §01.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sameitem.category.calibration import temper
 from sameitem.category.fusion import fuse
 from sameitem.category.routing import route
 from sameitem.category.vote import ranking
@@ -33,15 +34,26 @@ class Prediction:
         return tuple(self.tops[row] for row in route(self.probabilities, mass)) if self.tops else ()
 
 
-def predict_category(model: Sequence[Opinion], vote: Sequence[Opinion], *, alpha: float) -> Prediction:
+def predict_category(
+    model: Sequence[Opinion],
+    vote: Sequence[Opinion],
+    *,
+    votable: Collection[str],
+    alpha: float,
+    temperature: float,
+) -> Prediction:
     """Make one opinion of the model's and the vote's.
 
-    A category that the model does not know keeps its share of the vote; only the rest is weighed against the model.
+    A category that the model does not know keeps its share of the vote, and one that cannot be voted for the model's
+    probability; only the rest is weighed.
 
     Args:
         model: top category ids and their probabilities, which sum to 1; empty where the model has no categories.
         vote: the same of the reference set; empty where there is none.
+        votable: top category ids that the reference set holds.
         alpha: share of the model, 0..1.
+        temperature: of the fused probabilities; below 1, because an average of two opinions is less sure than it could
+            be.
 
     Source: article §01.2, FORMULAS §3.
     """
@@ -52,10 +64,14 @@ def predict_category(model: Sequence[Opinion], vote: Sequence[Opinion], *, alpha
     knn = np.array([voted.get(top, 0.0) for top in tops])
     unknown = np.array([0.0 if top in said else voted[top] for top in tops])
     own = np.array([said.get(top, 0.0) for top in tops])
+    probabilities = knn
+    if said:
+        can_be_voted = np.array([top in votable or top in voted for top in tops])
+        probabilities = fuse((1 - unknown.sum()) * own + unknown, knn, alpha, voted=can_be_voted if voted else None)
     return Prediction(
         source=FUSED if said and voted else MODEL if said else KNN,
         tops=tops,
-        probabilities=fuse((1 - unknown.sum()) * own + unknown, knn, alpha) if said else knn,
+        probabilities=temper(probabilities, temperature) if said and voted else probabilities,
         model=max(said, key=said.__getitem__, default=""),
         knn=max(voted, key=voted.__getitem__, default=""),
     )

@@ -163,6 +163,11 @@ class Gallery:
         rows = self.index.members.product if distinct_product else self.index.members.entry
         return int(np.count_nonzero(np.bincount(rows[allowed])))
 
+    @property
+    def votable(self) -> tuple[str, ...]:
+        """The top categories that the reference set can vote for."""
+        return self.reference.top_names if self.reference is not None else ()
+
     def vote(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[str, float]]:
         """Return the top categories that the reference set votes for, best first, shares adding up to 1.
 

@@ -1,6 +1,6 @@
 """Model generations as a state of the shop: which model builds use, and which index versions another one left.
 
-models/ACTIVE    {"format": 1, "version": "clicks-2", "previous": ["base-1"]}; absent before the first activation
+models/ACTIVE    {"format": 1, "version": "clicks-2", "previous": ["base-2"]}; absent before the first activation
 
 Which generation *answers* is said by the live index version alone: its manifest names the model, and queries are turned
 into features by that one, so that publishing an index is the switch. ACTIVE says what the next build uses. Two files

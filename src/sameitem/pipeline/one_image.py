@@ -92,7 +92,14 @@ def place_image(
             general = feature if base.version == embedder.version else base.embed_views([subject.views])
             vote = gallery.vote(general[0], shop.settings.category)
         told = opinions(detector, detection) if detector and detection else ()
-        predicted = predict_category(told, vote, alpha=shop.settings.category.alpha)
+        settings = shop.settings.category
+        predicted = predict_category(
+            told,
+            vote,
+            votable=gallery.votable if gallery else (),
+            alpha=settings.alpha,
+            temperature=settings.temperature,
+        )
         top, source = predicted.ranked()[0][0] if predicted.tops else "", predicted.source
     duplicate = None
     if gallery is not None and gallery.model_version == embedder.version:

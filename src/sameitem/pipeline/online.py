@@ -211,7 +211,13 @@ class Searcher:
         with stage("category"):
             settings = self._shop.settings.category
             vote = () if general is None else gallery.vote(general, settings)
-            predicted = predict_category(query.told, vote, alpha=settings.alpha)
+            predicted = predict_category(
+                query.told,
+                vote,
+                votable=gallery.votable,
+                alpha=settings.alpha,
+                temperature=settings.temperature,
+            )
             categories, source = self._categories(gallery, predicted, request.categories)
             routed, allowed = self._route(gallery, allowed, predicted, request.categories)
         with stage("engine"):
@@ -275,18 +281,17 @@ class Searcher:
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
         """Return the feature of the general model, which the vote listens to, and the one to search with.
 
-        The vote sees what is searched with, except of a photo whose subject nobody knows: the whole of it.
+        The vote sees the first view: the whole photo, unless somebody said where the subject is
+        (docs/decisions/0003-whole-photo-queries.md: there it is right more often).
         """
-        views = embedder.embed(query.subject.views)
+        views = embedder.embed_each(query.subject.views)
         searched = unit_mean(views)
         if not needs_general:
             return None, searched
         base = self._shop.base_embedder
-        whole = query.box_source == WHOLE_PHOTO
         if base.version == embedder.version:
-            return views[0] if whole else searched, searched
-        seen = (query.subject.pixels,) if whole else query.subject.views
-        return base.embed_views([seen])[0], searched
+            return views[0], searched
+        return base.embed(query.subject.views[:1])[0], searched
 
     def _categories(
         self, gallery: Gallery, predicted: Prediction, given: Sequence[str]

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
 from sameitem.core.jobs import Job
 from sameitem.core.records import ContentHash, Pixels
-from sameitem.features.model_folder import VERSION_PATTERN, read_model
+from sameitem.features.model_folder import PAGE, VERSION_PATTERN, read_model
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.mining import TRIPLETS
 
@@ -99,7 +99,7 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
         tell: is told how far it is.
 
     Returns:
-        version, metrics and seconds.
+        version, metrics, curves (path of the page, "" where there is none) and seconds.
 
     Raises:
         NotFoundError: there are no triplets.
@@ -142,7 +142,12 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
         raise ConflictError(f"model version {version!r} exists and model versions never change; choose another --name")
     if metrics is None:  # it was finished by a run that was killed before it could say so
         metrics = read_model(out).metrics
-    return {"version": version, "metrics": dict(metrics), "seconds": round(time.monotonic() - begun, 1)}
+    return {
+        "version": version,
+        "metrics": dict(metrics),
+        "curves": str(out / PAGE) if (out / PAGE).is_file() else "",
+        "seconds": round(time.monotonic() - begun, 1),
+    }
 
 
 def _photo(shop: Shop, content_hash: ContentHash) -> Pixels:
