@@ -86,6 +86,14 @@ def test_the_feature_of_several_views_is_the_mean_of_their_unit_features(tmp_pat
     assert embedder.embed_views([]).shape == (0, embedder.dim)
 
 
+def test_a_view_that_stands_there_twice_counts_twice(tmp_path: Path) -> None:
+    write_detecting(tmp_path / "drawn")
+    embedder = Embedder(tmp_path / "drawn")
+    once = embedder.embed([BUSY, BUSY[:100]]).astype(np.float64)
+    mean = (2 * once[0] + once[1]) / 3
+    assert embedder.embed_views([[BUSY, BUSY, BUSY[:100]]])[0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
 def test_a_given_part_is_one_view_of_itself() -> None:
     subject = part_of(BUSY, Box(10, 20, 50, 80))
     assert np.array_equal(subject.pixels, BUSY[20:80, 10:50])

@@ -182,7 +182,7 @@ class TestReading:
             "pairs",
             "others",
             "is_held_out",
-        "crowd",
+            "crowd",
         ]
         assert all(np.array_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(TripletSet))
         assert all(one.pairs.max(0) < [len(one.photos), len(one.images)])  # rows, not places in a picture
