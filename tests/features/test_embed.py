@@ -100,8 +100,8 @@ def test_the_other_crops_of_a_batch_change_a_shipped_feature_by_rounding_at_most
     crops = photos(37)
     alone = np.concatenate([shipped.embed([crop]) for crop in crops])
     for batch in (2, 5, 32):
-        assert Embedder(shipped_model(), batch=batch).embed(crops) == pytest.approx(alone, abs=1e-6)
-    assert shipped.embed(crops[::-1]) == pytest.approx(alone[::-1], abs=1e-6)
+        assert Embedder(shipped_model(), batch=batch).embed(crops) == pytest.approx(alone, abs=5e-6)
+    assert shipped.embed(crops[::-1]) == pytest.approx(alone[::-1], abs=5e-6)
 
 
 @pytest.mark.slow

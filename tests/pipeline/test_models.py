@@ -1,5 +1,6 @@
 """Model versions of a shop: a graph of someone else's beside the model that ships."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_a_brought_model_builds_and_searches_while_the_general_feature_carries_t
     assert answer.model_version == "mine"
     assert answer.results[0].product.product_id == "P00002"
     assert answer.category_source == "knn"
+    assert (answer.box_source, answer.objects, answer.model_category_id) == ("whole_photo", (), "")
+    with pytest.raises(InputError, match="finds no objects; send a box"):
+        Searcher(other).search(replace(request, object_id="0"))
     other.close()
 
 
