@@ -123,7 +123,7 @@ def test_a_product_lives_from_put_to_delete(client: Client, shop: Shop, photo: b
     stored = client("PUT", name + "/images/front/1.png", body=photo, headers={"Content-Type": "image/jpeg"})
     assert stored.status == 200, stored.body
     assert stored.json["image_name"] == "front/1.png"
-    assert stored.json["category_source"] == "knn"
+    assert stored.json["category_source"] == "fused"
     again = client("PUT", name + "/images/front/1.png", fields={"image": ("x.png", photo), "kind": "sku"})
     assert again.json["image_id"] == stored.json["image_id"]
     product = client("GET", name).json

@@ -78,7 +78,7 @@ def test_serving_runs_what_was_trained(trained: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.filterwarnings("default")  # Ray deprecates what it uses itself
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray deprecates what it uses itself
 def test_two_workers_learn_what_one_process_learns_with_two_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
