@@ -11,6 +11,8 @@ from sameitem.core.errors import InputError  # noqa: E402
 from sameitem.features.embed import Embedder  # noqa: E402
 from sameitem.features.model_folder import EMBED, read_graph, read_model, shipped_model  # noqa: E402
 from sameitem.learning.base_model import (  # noqa: E402
+    FILE_BYTES,
+    LEAST,
     PREPROCESSING,
     Pair,
     fit_projection,
@@ -85,18 +87,15 @@ def test_the_shipped_folder_preprocesses_as_the_script_that_made_it() -> None:
     graph = read_graph(shipped_model(), model, EMBED)
     crops = photos(6)
     assert graph_embed(graph, output="feature", threads=1)(crops) == pytest.approx(
-        Embedder(shipped_model()).embed(crops), abs=1e-6
+        Embedder(shipped_model()).embed(crops), abs=1e-5
     )
 
 
 @pytest.mark.slow
 def test_the_shipped_manifest_says_that_int8_is_near_float() -> None:
     model = read_model(shipped_model())
-    parity = model.metrics["int8"]
-    assert parity["images"] >= 1000
-    assert parity["cosine mean"] >= 0.985
-    assert parity["cosine 1st percentile"] >= 0.95
-    assert parity["cpu_ms_per_photo"] <= 6
+    assert all(model.metrics["int8"][name] >= least for name, least in LEAST.items())
+    assert sum((shipped_model() / graph.file).stat().st_size for graph in model.graphs.values()) <= FILE_BYTES
 
 
 def test_label_directions_are_those_in_which_the_labels_differ() -> None:

@@ -40,7 +40,6 @@ def pairs_of(seed: int, *, photos: int = 60, images: int = 30) -> TripletSet:
         pairs=np.array(clicked),
         others=np.array([pair for pair in rest if pair not in set(clicked)]),
         is_held_out=generator.random(photos) < 0.2,
-        crowd=np.zeros(images, np.int64),
     )
 
 
@@ -97,7 +96,6 @@ def test_random_negatives_come_from_images_that_were_never_shown() -> None:
         found.pairs,
         found.others * [1, 0] + [0, 5],
         found.is_held_out,
-        found.crowd,
     )
     options = {"rows": 24, "same_item": SAME_ITEM, "seed": 0, "step": 0}
     positives = set(batches(shown, features_of(2), **options).positives.tolist())
@@ -182,7 +180,6 @@ class TestReading:
             "pairs",
             "others",
             "is_held_out",
-            "crowd",
         ]
         assert all(np.array_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(TripletSet))
         assert all(one.pairs.max(0) < [len(one.photos), len(one.images)])  # rows, not places in a picture

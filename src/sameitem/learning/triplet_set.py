@@ -18,9 +18,7 @@ from sameitem.features.preprocess import Fit, square_pixels
 
 SIDE_PX = 224  # of the squares that are kept
 HELD_OUT = 0.1  # share of the photos that validate and never teach
-GROUP = (
-    8  # photos of a batch that come from one neighbourhood of items, so that their negatives are hard for each other
-)
+GROUP = 8  # photos of a batch from one neighbourhood of items, so that their negatives are hard for each other
 LEAST_PHOTOS = 32  # that teach; with fewer there is no batch
 
 
@@ -37,9 +35,6 @@ class TripletSet:
     pairs: NDArray[np.int64]  # (pairs, 2) photo and an image of the same item
     others: NDArray[np.int64]  # (others, 2) photo and an image of another item
     is_held_out: NDArray[np.bool_]  # (photos,)
-    crowd: NDArray[
-        np.int64
-    ]  # (images,) those of one crowd share a scene and compete with each other alone; 0: with all
 
     def teaching(self) -> NDArray[np.int64]:
         """Return the pairs, by row, whose photo teaches."""
@@ -92,7 +87,6 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
         pairs=known,
         others=_readable(np.array(list(others), np.int64).reshape(-1, 2), photo_there, image_there),
         is_held_out=held_out,
-        crowd=np.zeros(len(images), np.int64),
     )
     if len(np.unique(known[found.teaching(), 0])) < LEAST_PHOTOS:
         raise InputError(
@@ -139,8 +133,8 @@ def batches(
     chosen: list[int] = []
     for seed_row in generator.choice(len(teaching), max(1, rows // GROUP), replace=len(teaching) < rows // GROUP):
         near = features[positives] @ features[positives[seed_row]]
-        crowd = np.argpartition(-near, min(4 * GROUP, len(near) - 1))[: 4 * GROUP]
-        chosen += [int(seed_row), *generator.choice(crowd, min(GROUP - 1, len(crowd)), replace=False).tolist()]
+        around = np.argpartition(-near, min(4 * GROUP, len(near) - 1))[: 4 * GROUP]
+        chosen += [int(seed_row), *generator.choice(around, min(GROUP - 1, len(around)), replace=False).tolist()]
     pairs = found.pairs[teaching[np.unique(chosen)]]
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     own = found.others[np.isin(found.others[:, 0], pairs[:, 0])]
