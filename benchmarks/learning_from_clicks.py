@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from composed_photos import CLICKED, SIDE_PX, share_of
-from sameitem.clicks.log import Event
 from sameitem.clicks.triplet_file import read_triplets, write_triplets
 from sameitem.clicks.triplets import Distances, MiningRules, Picture, Tally, Triplet, mine
 from sameitem.core.errors import InputError, NotFoundError
@@ -52,11 +51,10 @@ from sameitem.learning.triplet_set import is_validating
 from sameitem.metrics.boxes import iou
 from sameitem.metrics.intervals import Interval, paired_interval
 from sameitem.pipeline.offline import build
-from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.founding import found_shop
 from sameitem.upkeep.mining import mine_shop
-from sameitem.upkeep.shoppers import SEARCH, Errand, Fraud, Habits, Request, Send, simulate
+from sameitem.upkeep.shoppers import SEARCH, Errand, Fraud, Habits, Request, Send, in_process, simulate
 from sameitem.upkeep.work import work_of
 
 COMPOSED, SHOPS = "composed", ("composed", "grocery", "eafit")
@@ -402,29 +400,6 @@ def errands(
         for row in generator.permutation(rows):
             notes.now = product_of(int(pictures.photo_items[row]))
             yield Errand(as_file(np.asarray(pictures.photos[int(row)])), frozenset({notes.now}))
-
-
-def in_process(shop: Shop) -> Send:
-    """Send to a shop in this process, by the calls that the HTTP doors make."""
-    searcher = Searcher(shop)
-
-    def send(request: Request) -> Mapping[str, Any]:
-        if request.path != SEARCH:
-            counts = shop.clicks.record_events([Event(**event) for event in request.fields["events"]])
-            return {"refused": [{"reason": refused.reason} for refused in counts.refused]}
-        answer = searcher.search(SearchRequest(photo=request.photo, **request.fields))
-        results = [
-            {
-                "rank": result.rank,
-                "product_id": result.product.product_id,
-                "image_name": result.image.name,
-                "score": result.visual_score,
-            }
-            for result in answer.results
-        ]
-        return {"search_id": answer.search_id, "results": results}
-
-    return send
 
 
 def mine_both(shop: Shop, work: Path, log: str, model: str) -> None:

@@ -18,18 +18,16 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sameitem.clicks.log import Event
 from sameitem.clicks.triplet_file import read_triplets
 from sameitem.clicks.triplets import CLICK_TYPES, Triplet
 from sameitem.core.jobs import run_job
 from sameitem.core.records import Pixels, ProductId
 from sameitem.core.settings import load_settings
 from sameitem.learning.real_sets import RealSets, Row
-from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.founding import found_shop
 from sameitem.upkeep.mining import mine_shop
-from sameitem.upkeep.shoppers import SEARCH, Errand, Habits, Request, Send, simulate
+from sameitem.upkeep.shoppers import Errand, Habits, in_process, simulate
 from sameitem.upkeep.work import work_of
 
 RANKS = ((1e9, 1e-9), (2, 2.01), (20, 20.01), (5, 2), (10, 2), (20, 1), (20, 2), (20, 5), (60, 2))
@@ -152,29 +150,6 @@ def made(case: Case, sets: RealSets, folder: Path) -> Shop:
     return shop
 
 
-def sender(shop: Shop) -> Send:
-    """Send to the shop in this process."""
-    searcher = Searcher(shop)
-
-    def send(request: Request) -> Mapping[str, Any]:
-        if request.path != SEARCH:
-            counts = shop.clicks.record_events([Event(**event) for event in request.fields["events"]])
-            return {"refused": [{"reason": refused.reason} for refused in counts.refused]}
-        answer = searcher.search(SearchRequest(photo=request.photo, **request.fields))
-        results = [
-            {
-                "rank": result.rank,
-                "product_id": result.product.product_id,
-                "image_name": result.image.name,
-                "score": result.visual_score,
-            }
-            for result in answer.results
-        ]
-        return {"search_id": answer.search_id, "results": results}
-
-    return send
-
-
 def shopped(shop: Shop, case: Case, sessions: int) -> dict[str, str]:
     """Let simulated shoppers search with every photo; return the identity by the photo's hash."""
     generator, identity = np.random.default_rng(1), {}
@@ -189,7 +164,7 @@ def shopped(shop: Shop, case: Case, sessions: int) -> dict[str, str]:
             yield Errand(photo, frozenset(sellers[item]))
 
     report = simulate(
-        errands(), sender(shop), sessions=sessions, habits=Habits(), generator=generator, tell=lambda *_: None
+        errands(), in_process(shop), sessions=sessions, habits=Habits(), generator=generator, tell=lambda *_: None
     )
     print(f"{case.name} (simulated): {report}", flush=True)
     return identity

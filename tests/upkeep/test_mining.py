@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,9 @@ from sameitem.clicks.triplet_file import read_report, read_triplets
 from sameitem.core.errors import InputError
 from sameitem.core.records import ContentHash
 from sameitem.core.settings import MiningSettings
-from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.mining import KEY, fused_models, mine_shop, mining_rules
-from sameitem.upkeep.shoppers import SEARCH, Errand, Habits, Request, Send, edited_errands, simulate
+from sameitem.upkeep.shoppers import Errand, Habits, edited_errands, in_process, simulate
 from shops import copied, open_shop, run
 
 SESSIONS = 120
@@ -26,29 +24,6 @@ WANTED = "wanted.json"  # what each photo shows, for the tests alone
 
 def silent(*_told: object) -> None:
     pass
-
-
-def sender(shop: Shop) -> Send:
-    """Send to a shop in this process."""
-    searcher = Searcher(shop)
-
-    def send(request: Request) -> Mapping[str, Any]:
-        if request.path != SEARCH:
-            counts = shop.clicks.record_events([Event(**event) for event in request.fields["events"]])
-            return {"refused": [{"reason": refused.reason} for refused in counts.refused]}
-        answer = searcher.search(SearchRequest(photo=request.photo, **request.fields))
-        results = [
-            {
-                "rank": result.rank,
-                "product_id": result.product.product_id,
-                "image_name": result.image.name,
-                "score": result.visual_score,
-            }
-            for result in answer.results
-        ]
-        return {"search_id": answer.search_id, "results": results}
-
-    return send
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +38,7 @@ def clicked_folder(built_folder: Path, tmp_path_factory: pytest.TempPathFactory)
             wanted[shop.intake.take(errand.photo).content_hash] = sorted(errand.wanted)
             yield errand
 
-    simulate(noted(), sender(shop), sessions=SESSIONS, habits=Habits(), generator=generator, tell=silent)
+    simulate(noted(), in_process(shop), sessions=SESSIONS, habits=Habits(), generator=generator, tell=silent)
     (shop.folder / WANTED).write_text(json.dumps(wanted), encoding="utf-8")
     shop.close()
     return shop.folder

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sameitem.clicks.log import EventType
+from sameitem.clicks.log import Event, EventType
 from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
 from sameitem.core.records import ContentHash, Pixels, ProductId
 from sameitem.evaluation.evaluate import LabelledQuery
+from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.work import Tell
 
@@ -245,6 +246,29 @@ def _count(
     else:
         done["wrong_clicks"] += len(clicked) - right
         done["not_shown"] += errand.wanted.isdisjoint(products)
+
+
+def in_process(shop: Shop) -> Send:
+    """Send to a shop in this process, by the calls that the HTTP doors make: for experiments without a server."""
+    searcher = Searcher(shop)
+
+    def send(request: Request) -> Mapping[str, Any]:
+        if request.path != SEARCH:
+            counts = shop.clicks.record_events([Event(**event) for event in request.fields["events"]])
+            return {"refused": [{"reason": refused.reason} for refused in counts.refused]}
+        answer = searcher.search(SearchRequest(photo=request.photo, **request.fields))
+        results = [
+            {
+                "rank": result.rank,
+                "product_id": result.product.product_id,
+                "image_name": result.image.name,
+                "score": result.visual_score,
+            }
+            for result in answer.results
+        ]
+        return {"search_id": answer.search_id, "results": results}
+
+    return send
 
 
 def _send_events(send: Send, answer: Mapping[str, Any], acts: Sequence[Act], user: str) -> None:
