@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from sameitem.catalog.taxonomy import OTHERS, load_taxonomy
 from sameitem.category.calibration import fit_temperature, softmax, temper
@@ -24,19 +23,18 @@ from sameitem.category.reference import ReferenceSet
 from sameitem.category.routing import routing_loss
 from sameitem.category.vote import vote
 from sameitem.core.records import Pixels
-from sameitem.features.embed import Embedder, open_session
+from sameitem.features.embed import Embedder
 from sameitem.features.model_folder import shipped_model
-from sameitem.features.preprocess import Fit, Layout, Preprocessing, to_square
-from sameitem.learning.category import CategoryModel, Examples, fit_category, held_out
-from sameitem.learning.export import to_onnx
+from sameitem.features.preprocess import to_square
+from sameitem.learning.category import CategoryModel, Examples, fit_category, held_out, widened
 from sameitem.learning.googlenet import load_googlenet, predict
+from sameitem.learning.graphs import DETECT_PREPROCESSING
 from sameitem.learning.real_sets import RealSets, Row
-from sameitem.learning.trunk import MEAN, SPREAD, Trunk, public_trunk
+from sameitem.learning.train import TEACHER_RANK, read_start
+from sameitem.learning.trunk import folded_trunk, public_trunk
 from sameitem.metrics.calibration import expected_calibration_error
 from sameitem.metrics.intervals import Interval, bootstrap_interval
 
-SIDE_PX = 160  # of the detect graph
-PREPROCESSING = Preprocessing(SIDE_PX, Fit.PAD, 255, (MEAN,) * 3, (SPREAD,) * 3, Layout.NCHW)
 NEIGHBOURS = 30
 SHARPNESSES = (1.0, 4.0, 8.0, 16.0, 32.0)
 MASS = 0.95
@@ -46,25 +44,12 @@ Probabilities = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 
-class Pooled(nn.Module):
-    """The trunk's last maps, averaged."""
-
-    def __init__(self, trunk: Trunk) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Turn (n, 3, side, side) into (n, 1280)."""
-        pooled: Tensor = self.trunk(image).mean((2, 3))
-        return pooled
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """Of every row that is used; row i of `rows`, `pooled` and `base` is one image, `mirrored` holds trainable rows."""
 
     rows: Sequence[Row]
-    pooled: Rows  # (rows, 1280), 160 px
+    pooled: Rows  # (rows, 1280), what the shipped short trunk makes of 160 px, widened
     mirrored: Rows  # (trainable rows, 1280)
     base: Rows  # (rows, dim) unit, 224 px
 
@@ -85,12 +70,15 @@ def features(sets: RealSets, cache: Path | None) -> Features:
         for row in sets.rows
         if row.trainable or (row.top14 and row.split in ("val", "gallery")) or "fashion_hi" in row.archive
     ]
-    graph = to_onnx(Pooled(public_trunk()), input_name="image", output_names=["pooled"], side_px=SIDE_PX)
-    session, embedder = open_session(graph, threads=1), Embedder(shipped_model())
+    embedder, learned = Embedder(shipped_model()), read_start(shipped_model())[1]
+    assert learned.category is not None
+    trunk, widen = folded_trunk(), learned.category.widen
 
     def pool(pixels: Pixels) -> Rows:
-        pooled: Rows = session.run(["pooled"], {"image": to_square(pixels, PREPROCESSING)[None]})[0]
-        return pooled
+        photo = torch.from_numpy(to_square(pixels, DETECT_PREPROCESSING)[None])
+        with torch.inference_mode():
+            coarse = trunk.begin(photo.contiguous(memory_format=torch.channels_last))[-1]
+            return np.asarray(widened(widen, trunk.shorten(coarse)).numpy(), np.float32)
 
     def kept(name: str, chosen: Sequence[Row], of: Callable[[Pixels], Rows]) -> Rows:
         file = None if cache is None else cache / f"{name}.npy"
@@ -162,7 +150,10 @@ def fit(everything: Features, what: Task) -> CategoryModel:
         np.concatenate([what.train_labels, what.train_labels[fitted]]),
         np.concatenate([what.held, np.zeros(int(fitted.sum()), np.bool_)]),
     )
-    return fit_category(examples, what.names, trunk=public_trunk())
+    fitted_model = fit_category(examples, what.names, trunk=public_trunk())
+    if fitted_model.head.teacher is not None:
+        fitted_model.head.teacher.compact(torch.from_numpy(everything.pooled[what.train]), rank=TEACHER_RANK)
+    return fitted_model
 
 
 def decide(

@@ -1,5 +1,6 @@
 """Small galleries drawn from a seed, and the plain search that tests compare the engine with."""
 
+import fcntl
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from sameitem.engine.build import seal, write_index
 from sameitem.engine.index import Index, open_index
 from sameitem.engine.manifest import Certificate, Counts, Manifest
 from sameitem.engine.members import EntryHit, Members
+from sameitem.engine.versions import LOCK
 
 CREATED = datetime(2026, 11, 23, 14, 30, 2, 102_000, tzinfo=UTC)
 CERTIFICATE = Certificate(
@@ -140,3 +142,13 @@ def plain_search(
             hits.append(EntryHit(far, int(members.image_id[row]), row, entry, others))
             seen |= {int(members.product[row]) for row in rows}
     return sorted(hits)
+
+
+def is_switching(index_root: Path) -> bool:
+    """Return whether somebody holds the lock of switches."""
+    with (index_root / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

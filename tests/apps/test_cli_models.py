@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 from generation_shop import GOOD, POOR, PRODUCTS, draw_source, fill, open_models
 from live import live_server
-from sameitem.core.jobs import run_jobs
+from sameitem.apps.cli import _run_job
+from sameitem.apps.terminal import Terminal
+from sameitem.core.errors import NotFoundError
+from sameitem.core.jobs import Job, JobTable, Work, run_jobs
 from sameitem.upkeep.work import work_of
 from shops import copied, run
 
@@ -105,6 +109,11 @@ def test_mistakes_end_in_one_line_and_their_exit_code(folder: Path, tmp_path: Pa
         (("train", "embedding"), 4, "sameitem mine"),
         (("train", "embedding", "--triplets", tmp_path / "none.parquet"), 4, "none.parquet"),
         (("train", "category", "--name", "a/b"), 1, "need a name"),
+        (("train", "category", "--name", "base-2"), 5, "choose another --name"),
+        (("train", "category", "--seed", 2**32), 2, "--seed"),
+        (("train", "embedding", "--minutes", "nan"), 2, "above 0, got nan"),
+        (("train", "embedding", "--minutes", "inf"), 2, "above 0, got inf"),
+        (("train", "embedding", "--minutes", "0"), 2, "above 0, got 0"),
         (("train", "taste"), 2, "taste"),
     ]
     for arguments, status, word in cases:
@@ -125,14 +134,33 @@ def test_the_interface_lists_activates_and_trains_as_operations(folder: Path) ->
         training = client("POST", "/v1/models:train", json={"model": "embedding"}).json
         again = client("POST", "/v1/models:train", json={"model": "embedding"}).json
         assert (training["kind"], training["state"], again["id"]) == ("train", "queued", training["id"])
+        waiting = client("GET", "/v1/models").json["operations"]
+        assert [operation["id"] for operation in waiting] == [refused["id"], forced["id"], training["id"]]
         run_jobs(shop.jobs, work_of(shop))
         ended = {job["id"]: client("GET", f"/v1/operations/{job['id']}").json for job in (refused, forced, training)}
         assert [operation["state"] for operation in ended.values()] == ["failed", "done", "failed"]
         assert "too few" in ended[refused["id"]]["error"]
         assert ended[forced["id"]]["result"]["gate"]["forced"]
         assert "sameitem mine" in ended[training["id"]]["error"]
-        assert client("GET", "/v1/models").json["active"] == GOOD
+        listed = client("GET", "/v1/models").json
+        assert (listed["active"], listed["operations"]) == (GOOD, [])
         assert client("POST", "/v1/models:train", json={"model": "taste"}).status == 422
+        assert client("POST", "/v1/models:train", json={"model": "category", "name": "a/b"}).status == 422
+        assert client("POST", "/v1/models:train", json={"model": "category", "name": "base-2"}).status == 409
+    shop.close()
+
+
+def test_a_command_whose_job_another_process_ran_fails_in_the_same_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_elsewhere(table: JobTable, job_id: str, work: Mapping[str, Work], **_: object) -> Job:
+        assert run_jobs(table, work) == 1
+        return table.get(job_id)
+
+    monkeypatch.setattr("sameitem.core.jobs.run_job", run_elsewhere)
+    shop = open_models(folder)
+    with pytest.raises(NotFoundError, match="no model version 'absent'"):
+        _run_job(shop, "compare", {"before": POOR, "after": "absent", "queries": ""}, Terminal(quiet=True))
     shop.close()
 
 

@@ -1,4 +1,5 @@
 import io
+import math
 
 from hypothesis import given
 from hypothesis.strategies import floats, lists
@@ -19,6 +20,19 @@ def test_a_sparkline_rises_and_falls_with_its_values() -> None:
     assert sparkline([7, 0]) == "█▁"
     assert sparkline([3.0]) == "▁"
     assert sparkline([0.0] * 60 + [1.0] * 60) == "▁" * 20 + "█" * 20
+
+
+def test_what_no_bar_can_show_leaves_a_gap() -> None:
+    assert sparkline([0.0, math.nan, 7.0, math.inf, -math.inf, 0.0]) == "▁ █  ▁"
+    assert sparkline([math.nan]) == " "
+    assert sparkline([1e308] * 80) == " " * 40
+
+
+def test_a_training_that_went_astray_is_still_shown() -> None:
+    view = CurvesView()
+    for loss in (0.8, math.nan):
+        view.note("mask", {"loss": loss})
+    assert drawn(view).split() == ["loss", "▁", "nan"]
 
 
 def drawn(view: CurvesView) -> str:

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,37 @@ def test_clicks_are_stored_once_and_forged_ones_refused(client: Client, shop: Sh
     assert (again["stored"], again["repeated"]) == (0, 1)
     session = next(s for s in shop.clicks.sessions() if s.search.search_id == body["search_id"])
     assert [event.type for event in session.events] == ["click"]
+
+
+@pytest.fixture
+def _in_shanghai() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_shanghai")
+def test_a_time_without_a_zone_is_utc_and_an_impossible_one_is_refused(
+    client: Client, shop: Shop, photo: bytes
+) -> None:
+    body = client.search(photo, num=5).json
+    event = {"search_id": body["search_id"], "type": "click", "product_id": body["results"][0]["product_id"]}
+    times = ["2026-11-23T12:00:00", "2026-11-23T20:00:00+08:00", "0001-01-01T00:00:00"]
+    batch = [{**event, "event_id": f"e{number}", "ts": ts} for number, ts in enumerate(times)]
+    answer = client("POST", "/v1/events", json={"events": batch}).json
+    assert (answer["stored"], [refused["event_id"] for refused in answer["refused"]]) == (2, ["e2"])
+    session = next(s for s in shop.clicks.sessions() if s.search.search_id == body["search_id"])
+    assert {stored.ts for stored in session.events} == {datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()}
+    expires = {"expires_at": "2026-11-23T12:00:00"}
+    assert client("PUT", "/v1/products/p", json=expires).json["product"]["expires_at"] == "2026-11-23T12:00:00Z"
+    beyond = "0001-01-01T00:00:00+08:00"
+    for refused in (
+        client("POST", "/v1/events", json={"events": [{**batch[0], "ts": beyond}]}),
+        client("PUT", "/v1/products/p", json={"expires_at": beyond}),
+    ):
+        assert (refused.status, "years 1 to 9999" in refused.json["detail"]) == (422, True)
 
 
 def test_an_import_runs_as_an_operation_and_reads_no_local_file(client: Client, drawn: DemoShop) -> None:

@@ -71,6 +71,31 @@ def test_random_searches_are_different_ones_of_the_log_and_all_of_them_where_the
     assert len({one.search_id for one in drawn[0]}) == 5
 
 
+def test_sessions_are_those_of_the_moment_when_the_first_was_asked_for(engine: Engine) -> None:
+    clicks = ClickLog(engine)
+    for number in range(3):
+        clicks.record_search(search(str(number), at=1000.0 + number))
+    clicks.record_events([event("early", search_id="2")])
+    sessions = clicks.sessions(batch=1)
+    found = [next(sessions)]
+    clicks.record_search(search("later", at=1000.5))
+    clicks.record_events([event("late", search_id="2")])
+    found += sessions
+    assert [(one.search.search_id, [done.event_id for done in one.events]) for one in found] == [
+        ("0", []),
+        ("1", []),
+        ("2", ["early"]),
+    ]
+
+
+def test_no_transaction_is_open_while_the_caller_works_on_a_session(engine: Engine) -> None:
+    clicks = ClickLog(engine)
+    for number in range(3):
+        clicks.record_search(search(str(number)))
+    in_use = [engine.pool.checkedout() for _ in clicks.sessions(batch=2)]  # type: ignore[attr-defined]
+    assert in_use == [0, 0, 0]
+
+
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_every_type_of_event_is_stored(engine: Engine, kind: log.EventType) -> None:
     clicks = ClickLog(engine)

@@ -206,6 +206,29 @@ def test_times_of_parquet_are_read_in_every_unit(tmp_path: Path, unit: str, zone
     assert (row.at, row.user) == (datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC).timestamp(), "")
 
 
+@pytest.mark.parametrize(
+    ("name", "cells", "detail"),
+    [
+        ("time", pa.array([1_700_000_000_000, 253_402_300_800_000], pa.timestamp("ms")), "out of range"),
+        ("user", pa.array([b"u", b"\xff"], pa.binary()).view(pa.string()), "utf-8"),
+    ],
+    ids=["the year 10000", "no UTF-8"],
+)
+def test_a_cell_of_parquet_that_cannot_be_read_is_a_bad_line_and_the_others_are_read(
+    tmp_path: Path, name: str, cells: pa.Array, detail: str
+) -> None:
+    plain = {"photo": ["1.jpg", "2.jpg"], "time": [1e9, 1e9], "shown": [["a"], ["a"]]}
+    order = pa.array([0, 1, 0])
+    pq.write_table(pa.table(plain | {name: cells}).take(order), tmp_path / "log.parquet")
+    first, bad_one, last = rows(tmp_path / "log.parquet")
+    assert isinstance(bad_one, BadLine)
+    assert (bad_one.line, bad_one.reason) == (2, "line unreadable")
+    assert detail in bad_one.detail
+    assert isinstance(first, ClickRow)
+    assert isinstance(last, ClickRow)
+    assert (first.line, last.line) == (1, 3)
+
+
 def test_files_and_columns_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="absent"):
         rows(tmp_path / "absent")

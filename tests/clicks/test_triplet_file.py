@@ -35,7 +35,7 @@ def some(count: int) -> Iterator[Triplet]:
         yield Triplet(photo, ImageId(1), ContentHash("1" * 64), ImageId(2), ContentHash("2" * 64), "s", "", 1.0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)  # each waits for the disk
 @given(triplets=st.lists(triplet_records, max_size=5))
 def test_triplets_come_back_as_they_were_written(
     triplets: list[Triplet], tmp_path_factory: pytest.TempPathFactory

@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -117,6 +117,22 @@ def test_a_session_without_a_click_gives_nothing(kind: str) -> None:
     assert not triplets
     assert report.dropped_sessions == {"nothing clicked": 1}
     assert report.dropped_non_clicks == {"nothing clicked": 2}
+
+
+def test_a_click_that_was_dismissed_later_is_a_non_click() -> None:
+    one = session(["0.5", "0.7", "9"], [1, 3])
+    third = one.search.shown[2]
+    dismissed = Event("d", "t", "dismiss", third.product_id, third.image_name, third.rank)
+    triplets, report = mined([replace(one, events=(*one.events, dismissed))], replace(RULES, same_item=100.0))
+    assert pairs(triplets) == [("0.5", "9.0")]
+    assert (report.clicks, report.non_clicks) == (1, 2)
+
+
+def test_dismissing_one_image_takes_no_click_off_another() -> None:
+    one = session(["0.5", "0.7", "9"], [1])
+    second = one.search.shown[1]
+    dismissed = Event("d", "t", "dismiss", second.product_id, second.image_name, second.rank)
+    assert pairs(mined([replace(one, events=(*one.events, dismissed))])[0]) == [("0.5", "9.0")]
 
 
 def test_a_list_that_was_clicked_nearly_whole_is_not_believed() -> None:
@@ -240,11 +256,12 @@ def test_images_are_compared_with_clicked_images_on_a_scale_of_their_own() -> No
     assert negatives(wider) == ["0.9", "4.0"]
 
 
-def test_a_search_that_is_held_out_to_compare_models_teaches_nothing() -> None:
-    log = [session(["0.5", "9"], [1], search_id=f"t{n}") for n in range(300)]
+def test_a_photo_that_is_held_out_to_compare_models_teaches_through_none_of_its_searches() -> None:
+    log = [session(["0.5", "9"], [1], search_id=f"t{n}", photo=f"{n % 100 / 1000}") for n in range(300)]
     triplets, report = mined(log)
-    left_out = [one for one in log if is_held_out(one.search.search_id)]
-    assert {triplet.search_id for triplet in triplets}.isdisjoint(one.search.search_id for one in left_out)
+    left_out = [one for one in log if is_held_out(one.search.photo_hash)]
+    taught = {one.search.photo_hash for one in log if one not in left_out}
+    assert {triplet.photo.content_hash for triplet in triplets} == taught
     assert dict(report.dropped_sessions)["held out to compare models"] == len(left_out) > 0
 
 
@@ -313,6 +330,7 @@ drawn_sessions = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(log=drawn_sessions, user_limit=st.integers(1, 3), pair_limit=st.integers(1, 4), session_limit=st.integers(1, 6))
 def test_everything_is_used_or_counted_under_a_reason(
     log: list[Session], user_limit: int, pair_limit: int, session_limit: int
@@ -343,6 +361,7 @@ def plain_triplets(one: Session) -> list[tuple[str, str]]:
     return [(str(at[positive]), str(at[negative])) for negative in negatives for positive in positives]
 
 
+@settings(deadline=None)
 @given(at=st.lists(st.sampled_from(["0.2", "0.9", "2", "4", "7", "30"]), min_size=1, max_size=9), data=st.data())
 def test_triplets_are_those_of_the_rule_written_out(at: list[str], data: st.DataObject) -> None:
     clicked = sorted(data.draw(st.sets(st.integers(1, len(at)))))

@@ -62,6 +62,30 @@ def test_an_unfinished_job_is_found_by_kind_and_arguments_in_any_order(engine: E
     assert table.unfinished("import", {"full": True, "source": "商品.csv"}) is None
 
 
+def test_pending_jobs_are_those_of_the_kinds_that_wait_or_run_oldest_first(engine: Engine) -> None:
+    table = JobTable(engine)
+    jobs = [table.submit(kind, {}) for kind in ("train", "build", "compare", "train", "train")]
+    table.start(jobs[3].id)
+    table.request_cancel(jobs[4].id)
+    assert [job.id for job in table.pending(["train", "compare"])] == [jobs[n].id for n in (0, 2, 3)]
+
+
+class Absent(NotFoundError):
+    """An error class of another module."""
+
+
+def test_a_failed_job_says_which_of_our_errors_ended_it(engine: Engine) -> None:
+    table = JobTable(engine)
+
+    def fail(_job: Job, _progress: Progress) -> Mapping[str, Any]:
+        raise Absent("no file")
+
+    job = table.submit("import", {})
+    with pytest.raises(Absent):
+        run_job(table, job.id, {"import": fail})
+    assert table.get(job.id).result == {"error_class": "NotFoundError"}
+
+
 @pytest.mark.parametrize("bad", [{"a": float("nan")}, {"a": object()}, {"a": {1, 2}}])
 def test_arguments_that_json_cannot_hold_are_refused(engine: Engine, bad: dict[str, Any]) -> None:
     with pytest.raises(InputError):

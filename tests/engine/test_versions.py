@@ -3,6 +3,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,17 +16,17 @@ from hypothesis import strategies as st
 from galleries import CERTIFICATE, CREATED, Drawn, draw, plain_search, write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
 from sameitem.engine.build import seal
-from sameitem.engine.index import open_index
+from sameitem.engine.index import Index, open_index
 from sameitem.engine.versions import (
     current,
     list_versions,
     make_live,
     new_version,
-    open_current,
     prune,
     publish,
     stage,
     start_build,
+    switching,
 )
 
 
@@ -51,12 +52,11 @@ def test_a_name_is_its_time_in_utc() -> None:
 
 
 def test_published_versions_are_listed_and_the_last_one_is_live(tmp_path: Path) -> None:
-    assert (current(tmp_path), list_versions(tmp_path), open_current(tmp_path)) == (None, [], None)
+    assert (current(tmp_path), list_versions(tmp_path)) == (None, [])
     names = [release(tmp_path, draw(second, entries=5 + second), second=second) for second in range(3)]
     assert list_versions(tmp_path) == names
     assert current(tmp_path) == names[2]
-    index = open_current(tmp_path)
-    assert index is not None
+    index = open_index(tmp_path / names[2])
     assert (index.manifest.version, index.manifest.counts.entries) == (names[2], 7)
 
 
@@ -130,9 +130,7 @@ def test_a_staged_version_lies_beside_the_live_one_and_can_be_made_live(tmp_path
 
 def test_who_has_an_old_version_open_keeps_it_after_pruning(tmp_path: Path) -> None:
     old = draw(1, entries=30)
-    release(tmp_path, old, second=0)
-    index = open_current(tmp_path)
-    assert index is not None
+    index = open_index(tmp_path / release(tmp_path, old, second=0))
     release(tmp_path, draw(2, entries=5), second=1)
     prune(tmp_path, keep=1)
     hits, expected = index.search(old.features[3], k=9, exact=True), plain_search(index, old.features[3], k=9)
@@ -152,6 +150,34 @@ def test_a_current_file_that_names_no_version_is_refused(tmp_path: Path) -> None
     (tmp_path / "CURRENT").write_text("../../etc\n")
     with pytest.raises(ConflictError, match="no version"):
         current(tmp_path)
+
+
+def test_one_at_a_time_changes_what_is_live(tmp_path: Path) -> None:
+    held, entered = threading.Event(), []
+
+    def enter() -> None:
+        with switching(tmp_path):
+            entered.append(held.is_set())
+
+    other = threading.Thread(target=enter)
+    with switching(tmp_path):
+        held.set()
+        other.start()
+        other.join(0.2)
+        held.clear()
+    other.join()
+    assert entered == [False]
+
+
+def open_live(root: Path) -> Index:
+    """Open the live version, also while another one is published and this one cleared away."""
+    while True:
+        name = current(root)
+        try:
+            return open_index(root / str(name))
+        except (NotFoundError, ConflictError):
+            if current(root) == name:
+                raise
 
 
 PUBLISHER = """
@@ -193,8 +219,7 @@ def test_a_publisher_killed_at_any_moment_leaves_a_whole_index(tmp_path: Path) -
             assert publisher.stdout.readline() == "ready\n"
             end = time.monotonic() + moments.uniform(0.0, 0.3)
             while time.monotonic() < end:
-                index = open_current(tmp_path)
-                assert index is not None
+                index = open_live(tmp_path)
                 assert len(index.search(drawn.features[0], k=40, exact=True)) == 40
                 opened += 1
             publisher.send_signal(signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 
 from sameitem.core.errors import InputError
 from sameitem.core.records import ProductId
-from sameitem.evaluation.compare import Comparison, compare
+from sameitem.evaluation.compare import Comparison, compare, product_groups
 from sameitem.evaluation.evaluate import Evaluation, Figures, LabelledQuery, Outcome
 from sameitem.pipeline.online import MAX_PAGE
 
@@ -63,6 +63,17 @@ def test_as_many_won_as_lost_is_no_clear_difference() -> None:
 def test_a_few_products_tell_nothing_however_often_they_are_asked() -> None:
     part = drawn(ranks([None] * 90, products=9), ranks([1] * 90, products=9)).whole
     assert (part.products, part.verdict) == (9, "too few products")
+
+
+def test_products_that_one_query_joins_are_drawn_together_also_through_others() -> None:
+    asked = [("P1",), ("P2", "P3"), ("P4",), ("P3", "P5"), ("P5", "P4"), ("P6",), ("P1", "P7")]
+    queries = [
+        LabelledQuery(Path("x"), ProductId(first), others=tuple(map(ProductId, others))) for first, *others in asked
+    ]
+    assert product_groups(queries).tolist() == [0, 1, 1, 1, 1, 2, 0]
+    outcomes = [replace(outcome(n, ("", "", 1)), query=query) for n, query in enumerate(queries)]
+    whole = compare(evaluation("old", outcomes), evaluation("new", outcomes)).whole
+    assert (whole.queries, whole.products) == (7, 3)
 
 
 def test_slices_are_compared_each_for_itself() -> None:

@@ -33,8 +33,15 @@ def test_where_nobody_asked_for_the_model_it_must_have_gained(mean: float, passe
 def test_too_few_queries_or_products_are_refused_whatever_they_say(queries: int, products: int) -> None:
     said = judged(part(0.5, 0.6, 0.7, queries=queries, products=products))
     assert not said.passed
-    assert "too few to tell, it takes 100" in said.reasons[0]
-    assert "--queries FILE" in said.reasons[0]
+    counts = f"{queries} held-out queries of {products} products are too few to tell, it takes 100 queries"
+    assert counts in said.reasons[0]
+    assert "(gate.least_queries) of 10 products; give labelled photos with --queries FILE" in said.reasons[0]
+
+
+def test_what_was_left_out_or_failed_is_told_where_too_few_are_left() -> None:
+    whole = part(0.5, 0.6, 0.7, queries=60)
+    said = judge(Comparison(Side("i1", "old"), Side("i2", "new"), whole, {}, 30, 15), GateSettings(), needs_gain=False)
+    assert "(30 were left out, whose product only one gallery has; 15 could not be measured)" in said.reasons[0]
 
 
 def test_a_slice_that_falls_beyond_its_interval_is_refused_by_name() -> None:

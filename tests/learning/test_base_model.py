@@ -50,12 +50,6 @@ def test_pooling_agrees_with_the_loop_over_cells(seed: int, centre_cells: float,
         assert row == pytest.approx(slow_pooling(picture, centre_cells=centre_cells, contrast=contrast), abs=1e-4)
 
 
-def test_pooling_without_its_two_settings_is_the_mean() -> None:
-    maps = torch.from_numpy(np.random.default_rng(0).uniform(0, 6, (3, 5, 7, 7)).astype(np.float32))
-    pooled = SubjectPooling(centre=float("inf"), contrast=0.0)(maps)
-    assert pooled.numpy() == pytest.approx(maps.mean((2, 3)).numpy(), abs=1e-5)
-
-
 @settings(max_examples=20, deadline=None)
 @given(seed=integers(0, 999))
 def test_a_projection_of_full_width_without_whitening_keeps_every_similarity(seed: int) -> None:

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,22 +9,24 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 
 from torch import Tensor  # noqa: E402
 
+from drawn_start import write_start  # noqa: E402
 from sameitem.catalog.taxonomy import OTHERS, load_taxonomy  # noqa: E402
 from sameitem.core.errors import InputError, ShapeError  # noqa: E402
 from sameitem.core.records import Pixels  # noqa: E402
+from sameitem.features.detect import Detector  # noqa: E402
 from sameitem.features.embed import open_session  # noqa: E402
+from sameitem.features.model_folder import read_model, shipped_model  # noqa: E402
 from sameitem.learning.category import (  # noqa: E402
     BORROWED,
     CategoryModel,
-    Example,
     Examples,
     Teacher,
     fit_category,
     held_out,
     imagenet_table,
-    train_category,
 )
 from sameitem.learning.export import to_onnx  # noqa: E402
+from sameitem.learning.train import train_category  # noqa: E402
 from sameitem.learning.trunk import CHANNELS, Trunk  # noqa: E402
 
 NAMES = ("shoes", "furniture", "watches")
@@ -113,25 +116,43 @@ def test_a_tenth_of_the_groups_is_held_out_and_always_the_same() -> None:
     assert chosen == [held_out(f"product {number}") for number in range(3000)]
 
 
-def colour(category: str, number: int) -> Example:
-    grey = np.random.default_rng(number).integers(0, 60, (12, 8, 3), dtype=np.uint8)
-    grey[..., 0 if category == "shoes" else 2] += 150
-    return Example(grey, category, f"product {number}")
+def drawn(top: str, number: int) -> tuple[Pixels, str, str]:
+    """A photo whose colour tells its category; two photos of each product follow each other."""
+    pixels = np.random.default_rng(number).integers(0, 60, (48, 40, 3), dtype=np.uint8)
+    pixels[..., 0 if top == "shoes" else 2] += 150
+    return pixels, top, f"product {number // 2}"
 
 
-def mean_colours(photos: Sequence[Pixels]) -> NDArray[np.float32]:
-    pooled = np.zeros((len(photos), CHANNELS), np.float32)
-    pooled[:, :3] = [photo.mean(axis=(0, 1)) / 255 for photo in photos]
-    return pooled
+def silent(_phase: str, _percent: float, _numbers: Mapping[str, float]) -> None:
+    pass
 
 
-def test_a_shop_trains_on_its_own_labelled_photos() -> None:
-    photos = [colour(("shoes", "furniture")[number % 2], number) for number in range(120)]
-    strange = Example(photos[0].pixels, "spaceships", "product 0")
-    model = train_category([*photos, strange], ("shoes", "furniture"), mean_colours)
-    fresh = [colour("shoes", 500), colour("furniture", 501)]
-    told = model.probabilities(mean_colours([example.pixels for example in fresh])).argmax(axis=1)
-    assert told.tolist() == [0, 1]
+@pytest.mark.slow
+def test_a_shop_trains_on_its_own_labelled_photos(tmp_path: Path) -> None:
+    photos = [drawn(("shoes", "furniture")[number // 2 % 2], number) for number in range(200)]
+    photos.append(drawn("gears", 1000))  # one photo of a category of the shop's own, which no teacher knows
+    metrics = train_category(images=photos, start=shipped_model(), out=tmp_path / "ours", seed=0, tell=silent)
+    held = [product for _, _, product in photos[4:] if held_out(product)]
+    assert (metrics["photos"], metrics["held_out"]) == (201, len(held))
+    assert len(held) == 2 * len(set(held))  # both photos of a product, or none
+    assert metrics["accuracy"] > 0.95
+    model = read_model(tmp_path / "ours")
+    assert model.detect is not None
+    assert {"shoes", "furniture", "gears"} < set(model.detect.categories)
+    told = Detector(tmp_path / "ours").detect([drawn(top, 5000)[0] for top in ("shoes", "furniture")])
+    assert [model.detect.categories[int(found.category_probabilities.argmax())] for found in told] == [
+        "shoes",
+        "furniture",
+    ]
+
+
+@pytest.mark.slow
+def test_training_of_categories_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no catalogue image has a top category"):
+        train_category(images=[], start=shipped_model(), out=tmp_path / "ours", seed=0, tell=silent)
+    write_start(tmp_path / "start")
+    with pytest.raises(InputError, match="model start has no category head to go on from"):
+        train_category(images=[drawn("shoes", 0)], start=tmp_path / "start", out=tmp_path / "ours", seed=0, tell=silent)
 
 
 class Whole(torch.nn.Module):
@@ -165,7 +186,7 @@ def test_what_cannot_be_taught_is_refused() -> None:
         fit_category(given, NAMES)
     with pytest.raises(InputError, match="at least 2 categories"):
         fit_category(Examples(given.pooled, np.zeros_like(given.labels), given.held_out), NAMES, trunk=trunk())
-    with pytest.raises(InputError, match="label some photos"):
-        train_category([], NAMES, mean_colours)
+    with pytest.raises(InputError, match="got 0 examples"):
+        fit_category(Examples(given.pooled[:0], given.labels[:0], given.held_out[:0]), NAMES, trunk=trunk())
     with pytest.raises(ShapeError, match="one label and flag per photo"):
         Examples(given.pooled, given.labels[:3], given.held_out)

@@ -23,10 +23,11 @@ def loss_by_loops(queries, positives, negatives, trusted, query_of_row, margin, 
             far = ((queries[row] - negatives[column]) ** 2).sum()
             hinges.setdefault(int(query_of_row[row]), []).append(max(0.0, margin + near - far))
     every = [hinge for of_query in hinges.values() for hinge in of_query]
+    active = float(np.mean([hinge > 0 for hinge in every])) if every else 0.0
     if not by_query:
-        return float(np.mean(every)) if every else 0.0
+        return (float(np.mean(every)) if every else 0.0), active
     queries_in_all = int(query_of_row.max()) + 1
-    return sum(float(np.mean(of_query)) for of_query in hinges.values()) / queries_in_all
+    return sum(float(np.mean(of_query)) for of_query in hinges.values()) / queries_in_all, active
 
 
 @settings(deadline=None, max_examples=50)
@@ -42,9 +43,9 @@ def test_the_loss_is_that_of_plain_loops(seed: int, rows: int, negatives: int, b
         margin=0.3,
         by_query=by_query,
     )
-    expected = loss_by_loops(queries, positives, others, trusted, query_of_row, 0.3, by_query)
+    expected, share = loss_by_loops(queries, positives, others, trusted, query_of_row, 0.3, by_query)
     assert float(loss) == pytest.approx(expected, abs=1e-9)
-    assert 0 <= float(active) <= 1
+    assert float(active) == pytest.approx(share)
 
 
 def test_a_query_with_many_triplets_counts_like_one_with_few() -> None:

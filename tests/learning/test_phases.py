@@ -128,9 +128,14 @@ def test_a_search_leaves_a_rectangle_and_a_certainty_for_each_pair_that_it_looke
 
 
 def test_a_step_of_two_batches_goes_along_the_mean_of_their_gradients(found: TripletSet) -> None:
-    both = feature_phase(found, recipe=replace(RECIPE, batches=2, kept_near=0.0))
+    both = feature_phase(found, recipe=replace(RECIPE, batches=2, kept_near=0.0, margin=2.0))
     parts = [both._loss(0, part) for part in (0, 1)]
+    weights = list(both._branch.changeable().values())
+    mean = torch.autograd.grad(sum(loss for loss, _ in parts) / 2, weights)
+    clipped = min(1, 1 / torch.cat([part.flatten() for part in mean]).norm().item())
     figures = both.step(0)
+    for weight, expected in zip(weights, mean, strict=True):
+        assert torch.allclose(weight.grad, expected * clipped, atol=1e-5)
     assert figures["loss"] == pytest.approx(np.mean([loss.item() for loss, _ in parts]), abs=1e-6)
     assert figures["photos"] == sum(said["photos"] for _, said in parts)
 
@@ -140,7 +145,9 @@ def test_the_feature_starts_where_it_was_and_moves(found: TripletSet) -> None:
     moved = [phase.step(number)["moved"] for number in range(3)]
     assert moved[0] == pytest.approx(0, abs=1e-5)
     assert moved[-1] > 1e-6
-    assert 0 <= (phase.recall() or 0.0) <= 1
+    rows = found.pairs[found.validating()]
+    near = phase.embed(phase._views[0])[rows[:, 0]] @ phase.embed(phase._images).T
+    assert phase.recall() == pytest.approx(float((near.argmax(1).numpy() == rows[:, 1]).mean()))
 
 
 def test_a_feature_that_no_photo_validates_is_not_judged(found: TripletSet) -> None:

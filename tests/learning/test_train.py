@@ -113,8 +113,14 @@ def test_two_workers_learn_what_one_process_learns_with_two_batches(
         assert one.files == other.files
         learned = [name for name in one.files if "weights." in name]
         assert learned
+        start = {f"2/weights.{name}": value.numpy() for name, value in drawn_start.fresh().feature.state_dict().items()}
         for name in learned:
-            assert np.allclose(one[name], other[name], atol=2e-3), name
+            if name in start:  # three steps move a weight by little: they must move it alike
+                moved = np.abs(one[name] - start[name]).mean()
+                assert np.abs(one[name] - other[name]).mean() <= 0.1 * moved, name
+            else:
+                assert np.allclose(one[name], other[name], atol=2e-3), name
+        assert np.allclose(one["1/search.boxes"], other["1/search.boxes"], atol=1e-3)
 
 
 @pytest.mark.slow

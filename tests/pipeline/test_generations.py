@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from galleries import CERTIFICATE, CREATED, draw, write
+from galleries import CERTIFICATE, CREATED, draw, is_switching, write
 from sameitem.core.errors import ConflictError, NotFoundError
 from sameitem.engine.build import seal
 from sameitem.engine.index import open_index
-from sameitem.engine.manifest import read_manifest, write_manifest
+from sameitem.engine.manifest import MANIFEST, read_manifest, write_manifest
 from sameitem.engine.versions import current, make_live, new_version, prune, stage, start_build
 from sameitem.pipeline import generations
 from sameitem.pipeline.generations import (
@@ -164,6 +164,55 @@ def test_a_damaged_state_is_refused_with_what_to_do(roots: Roots, content: str) 
     (roots.models / ACTIVE).write_text(content)
     with pytest.raises(ConflictError, match=r"ACTIVE"):
         _ = roots.state
+
+
+def test_a_folder_where_the_state_should_be_is_refused_too(roots: Roots) -> None:
+    (roots.models / ACTIVE).mkdir(parents=True)
+    with pytest.raises(ConflictError, match=r"models/ACTIVE is damaged \(Is a directory\); remove it") as refused:
+        _ = roots.state
+    assert str(roots.models) not in str(refused.value)
+
+
+class TestADamagedIndexVersion:
+    """Its manifest is cut off."""
+
+    @staticmethod
+    def damage(roots: Roots, version: str) -> None:
+        (roots.index / version / MANIFEST).write_text("{")
+
+    def test_is_passed_over_by_what_looks_for_the_newest_of_a_model(self, roots: Roots) -> None:
+        older, broken = roots.make("clicks-1"), roots.make("clicks-1")
+        self.damage(roots, broken)
+        assert newest_index(roots.index, "clicks-1") == older
+
+    def test_beside_it_a_switch_and_pruning_go_on(self, roots: Roots) -> None:
+        kept = roots.make(START, live=True)
+        broken = roots.make(START)
+        roots.forward(roots.make("clicks-1"))
+        self.damage(roots, broken)
+        assert kept_for_rollback(roots.models, roots.index, start=START) == {kept}
+        assert roots.back(kept) == Generations(START)
+
+    def test_that_is_live_leaves_nothing_to_compare_with(self, roots: Roots) -> None:
+        roots.make("clicks-1")
+        self.damage(roots, roots.make(START, live=True))
+        assert comparable_index(roots.index, "clicks-1") is None
+
+
+def test_a_switch_holds_the_lock_so_that_no_build_publishes_or_clears_away_meanwhile(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = roots.make(START, live=True), roots.make("clicks-1")
+    seen: list[bool] = []
+
+    def look(index_root: Path, version: str) -> None:
+        seen.append(is_switching(index_root))
+        make_live(index_root, version)
+
+    monkeypatch.setattr(generations, "make_live", look)
+    roots.forward(new)
+    roots.back(old)
+    assert (seen, is_switching(roots.index)) == ([True, True], False)
 
 
 class TestAKillBetweenTheTwoFiles:

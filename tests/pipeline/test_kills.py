@@ -58,7 +58,7 @@ def test_a_build_killed_at_any_moment_never_leaves_half_an_index(
     assert all(same for _, same in read)
     last = run(shop, "build")["version"]
     assert current(shop.index_root) == last == list_versions(shop.index_root)[-1]
-    assert not list(shop.index_root.glob(".*"))
+    assert not list(shop.index_root.glob(".*/"))
     shop.close()
 
 

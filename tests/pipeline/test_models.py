@@ -1,12 +1,15 @@
 """Model versions of a shop: a graph of someone else's beside the model that ships."""
 
+import shutil
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from sameitem.core.errors import InputError, NotFoundError
+from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.records import ProductId
+from sameitem.engine.versions import current
 from sameitem.features.model_folder import shipped_model
 from sameitem.pipeline.models import bring_model, list_models
 from sameitem.pipeline.online import Searcher, SearchRequest
@@ -56,6 +59,66 @@ def test_an_index_is_searched_with_the_model_that_made_it_whatever_is_active(sho
     answer = Searcher(other).search(SearchRequest(image_of=(image.product_id, image.name)))
     assert answer.model_version == "base-2"
     other.close()
+
+
+@pytest.mark.parametrize("name", ["base-2", "BASE-2", "ACTIVE"])
+def test_a_name_that_means_something_else_is_taken(shop: Shop, name: str) -> None:
+    with pytest.raises(ConflictError, match=f"the name '{name}' is taken; choose another --name"):
+        bring(shop, name)
+    assert not shop.models_root.exists()
+
+
+class TestACopiedFolder:
+    """models/b is a copy of models/a: its manifest says a."""
+
+    @pytest.fixture
+    def copied_model(self, shop: Shop) -> Shop:
+        bring(shop, "a")
+        shutil.copytree(shop.models_root / "a", shop.models_root / "b")
+        return shop
+
+    def test_is_used_for_nothing_as_its_features_would_lie_among_those_of_the_other(self, copied_model: Shop) -> None:
+        for opened in (copied_model.embedder, copied_model.detector):
+            with pytest.raises(InputError, match='models/b holds model a; name the folder a, or write "version": "b"'):
+                opened("b")
+        assert copied_model.embedder("a").version == "a"
+
+    def test_is_listed_with_what_is_wrong(self, copied_model: Shop) -> None:
+        listed = {model["version"]: (model["kind"], model["error"]) for model in list_models(copied_model)}
+        assert listed["a"] == ("imported", "")
+        assert listed["b"] == ("broken", "the folder holds model a; name it so")
+
+
+def test_a_damaged_model_or_index_does_not_hide_the_others(shop: Shop) -> None:
+    for name in ("cut", "sound"):
+        bring(shop, name)
+    (shop.models_root / "cut" / "embed.onnx").write_bytes(b"")
+    (shop.models_root / "empty").mkdir()
+    (shop.index_root / str(current(shop.index_root)) / "manifest.json").write_text("{")
+    listed = {model["version"]: model for model in list_models(shop)}
+    assert [name for name, model in listed.items() if not model["error"]] == ["base-2", "sound"]
+    assert listed["cut"]["error"].startswith("cut/embed.onnx has the checksum")
+    assert listed["empty"]["error"].startswith("no model folder at empty: manifest.json is missing")
+    assert str(shop.folder) not in str(listed)
+    assert [model["live"] for model in listed.values()] == [False] * 4
+
+
+def test_a_model_is_read_and_checked_once_and_again_when_a_file_changed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(shop, "mine")
+    list_models(shop)
+    with monkeypatch.context() as patched:
+        patched.setattr("sameitem.pipeline.models.read_model", None)
+        assert [model["error"] for model in list_models(shop)] == ["", ""]
+    (shop.models_root / "mine" / "embed.onnx").write_bytes(b"")
+    assert "has the checksum" in list_models(shop)[1]["error"]
+
+
+def test_photos_that_are_damaged_are_no_samples_of_a_model_that_is_brought(shop: Shop) -> None:
+    for content_hash in islice(shop.photos.hashes(), 20):
+        shop.photos.path(content_hash).write_bytes(b"no picture")
+    assert bring(shop, "mine")["metrics"]["sample_photos"] == 16  # type: ignore[index]
 
 
 def test_what_is_no_model_is_refused_by_name(shop: Shop, tmp_path: Path) -> None:

@@ -5,17 +5,21 @@ import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from galleries import is_switching
 from sameitem.catalog.store import Listing
 from sameitem.core.database import write
 from sameitem.core.errors import InputError, RefusedError
 from sameitem.core.records import ProductId
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
-from sameitem.engine.versions import current, list_versions
+from sameitem.engine.manifest import Certificate
+from sameitem.engine.versions import LOCK, current, list_versions, prune
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, read_members, read_products, read_table
 from sameitem.pipeline.offline import build
 from sameitem.pipeline.shop import Shop
@@ -75,7 +79,7 @@ def test_a_build_below_the_asked_recall_publishes_nothing(shop: Shop, monkeypatc
     with pytest.raises(RefusedError):
         run(shop, "build")
     assert current(shop.index_root) == before
-    assert {path.name for path in shop.index_root.iterdir()} == {"CURRENT", before}
+    assert {path.name for path in shop.index_root.iterdir()} == {"CURRENT", LOCK, before}
 
 
 def test_the_certificate_of_the_manifest_can_be_measured_again(shop: Shop) -> None:
@@ -115,6 +119,40 @@ def test_a_lost_photo_is_set_aside_and_counted(shop: Shop, cached: bool) -> None
         shutil.rmtree(shop.folder / "features")
     report = run(shop, "build")
     assert report["dropped"]["unreadable"] == 1  # type: ignore[index]
+
+
+def test_query_photos_that_are_damaged_or_gone_are_passed_over(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = next(iter(shop.photos.hashes()))
+    hashes = [sound, *("0" * 63 + last for last in "01")]
+    for content_hash, content in zip(hashes, (shop.photos.read(sound), b"no picture", b""), strict=True):
+        file = shop.query_photos.path(content_hash)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    asked: list[NDArray[np.float32] | None] = []
+
+    def note(*arguments: Any, queries: NDArray[np.float32] | None, **options: Any) -> Certificate:
+        asked.append(queries)
+        return certify(*arguments, queries=queries, **options)
+
+    monkeypatch.setattr("sameitem.pipeline.offline.certify", note)
+    run(shop, "build")
+    shop.query_photos.delete(sound)
+    run(shop, "build")
+    assert [None if queries is None else len(queries) for queries in asked] == [1, None]
+
+
+def test_a_build_publishes_and_clears_away_under_the_lock_of_switches(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def look(index_root: Path, **options: Any) -> list[str]:
+        seen.append(is_switching(index_root))
+        return prune(index_root, **options)
+
+    monkeypatch.setattr("sameitem.pipeline.offline.prune", look)
+    run(shop, "build")
+    assert (seen, is_switching(shop.index_root)) == ([True], False)
 
 
 def test_old_versions_are_cleared_away_and_the_live_one_stays(shop: Shop) -> None:

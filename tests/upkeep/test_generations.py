@@ -1,5 +1,6 @@
 """Two generations of the model: compared, gated, switched, taken back."""
 
+import io
 import os
 import subprocess
 import sys
@@ -7,19 +8,23 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from galleries import is_switching
 from generation_shop import GOOD, POOR, PRODUCTS, draw_source, fill, open_models
+from live import live_server
 from sameitem.catalog.store import Listing
 from sameitem.clicks.held_out import is_held_out
 from sameitem.clicks.log import Event, Search, Shown
 from sameitem.core.database import write
-from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
-from sameitem.core.jobs import run_jobs
-from sameitem.core.records import ImageId, ProductId
+from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError, UnavailableError
+from sameitem.core.jobs import Cancelled, run_jobs
+from sameitem.core.records import ContentHash, ImageId, Photo, ProductId
 from sameitem.engine.index import open_index
 from sameitem.engine.manifest import read_manifest
 from sameitem.engine.versions import current, list_versions
@@ -29,6 +34,7 @@ from sameitem.pipeline.models import list_models, roll_back_model
 from sameitem.pipeline.offline import build
 from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
+from sameitem.pipeline.versions import switch_version
 from sameitem.upkeep.generations import activate, held_out_queries
 from sameitem.upkeep.work import work_of
 from shops import NOW, copied, run
@@ -150,9 +156,75 @@ class TestAnActivation:
         assert gate["reasons"]  # type: ignore[index]
 
     def test_with_too_few_queries_is_refused_before_an_index_is_built_in_vain(self, models: Shop) -> None:
-        with pytest.raises(RefusedError, match="0 held-out queries are too few"):
+        with pytest.raises(RefusedError, match="0 held-out queries of 0 products are too few"):
             run(models, "activate", version=GOOD, force=False, queries="")
         assert len(list_versions(models.index_root)) == 1
+
+    @pytest.mark.parametrize("harm", ["live manifest", "live rows", "live model", "products"])
+    def test_that_cannot_be_compared_can_be_forced_and_says_why(
+        self, models: Shop, queries: str, harm: str, tmp_path: Path
+    ) -> None:
+        live = models.index_root / str(current(models.index_root))
+        if harm == "live manifest":
+            (live / "manifest.json").write_text("{")
+        elif harm == "live rows":
+            (live / "rows.npy").unlink()
+        elif harm == "live model":
+            (models.models_root / POOR).rename(tmp_path / "away")
+        else:
+            file = tmp_path / "queries.csv"
+            file.write_text("image,product_id\n" + "".join(f"x.png,unknown-{n}\n" for n in range(PRODUCTS)))
+            queries = str(file)
+        with pytest.raises((ConflictError, InputError, NotFoundError)):
+            run(models, "activate", version=GOOD, force=False, queries=queries)
+        result = run(models, "activate", version=GOOD, force=True, queries=queries)
+        assert state(models) == (GOOD, result["index"])
+        gate = result["gate"]
+        assert (gate["passed"], gate["forced"], gate["comparison"]) == (False, True, None)  # type: ignore[index]
+        assert gate["reasons"][0].startswith("the two could not be compared: ")  # type: ignore[index]
+
+    def test_of_a_damaged_model_is_refused_however_forced(self, models: Shop, tmp_path: Path) -> None:
+        build(models, tell=lambda _step, _share: None, now=NOW + timedelta(days=2), beside=GOOD)
+        before = state(models)
+        harm(models, GOOD, "damaged", tmp_path)
+        with pytest.raises(ConflictError, match="model good is missing or damaged"):
+            run(models, "activate", version=GOOD, force=True, queries="")
+        assert state(models) == before
+
+    def test_that_is_cancelled_while_it_compares_switches_nothing_however_forced(
+        self, models: Shop, queries: str
+    ) -> None:
+        before = state(models)
+
+        def cancel(_step: str, _percent: float) -> None:
+            raise Cancelled("job 1 was cancelled")
+
+        with pytest.raises(Cancelled):
+            activate(
+                models,
+                GOOD,
+                force=True,
+                queries=Path(queries),
+                cursor={},
+                keep=lambda _cursor: None,
+                build=lambda model: (
+                    build(models, tell=lambda _step, _share: None, now=NOW + timedelta(days=2), beside=model).version
+                ),
+                hear=cancel,
+            )
+        assert state(models) == before
+
+    def test_clears_away_under_the_lock_of_switches(
+        self, models: Shop, queries: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[bool] = []
+
+        def look(index_root: Path, **_: object) -> None:
+            seen.append(is_switching(index_root))
+
+        monkeypatch.setattr("sameitem.upkeep.generations.prune", look)
+        run(models, "activate", version=GOOD, force=False, queries=queries)
+        assert (seen, is_switching(models.index_root)) == ([True], False)
 
     def test_in_a_shop_without_an_index_needs_no_comparison(self, source: tuple[Path, Path], tmp_path: Path) -> None:
         shop = open_models(tmp_path / "new")
@@ -230,6 +302,53 @@ class TestARollback:
         assert state(models) == before
 
 
+class TestAnIndexWhoseModelCannotBeUsed:
+    """The good model is live, the poor one's index lies beside it, and the poor one's folder is gone or damaged."""
+
+    @pytest.fixture(params=["gone", "damaged"])
+    def harmed(self, request: pytest.FixtureRequest, models: Shop, tmp_path: Path) -> Iterator[tuple[Shop, str]]:
+        """Another process's view of the shop, and the index that nothing can be searched with."""
+        old = str(current(models.index_root))
+        run(models, "activate", version=GOOD, force=True, queries="")
+        harm(models, POOR, request.param, tmp_path)
+        shop = open_models(models.folder)
+        yield shop, old
+        shop.close()
+
+    def test_does_not_go_live_again(self, harmed: tuple[Shop, str]) -> None:
+        shop, old = harmed
+        before = state(shop)
+        with pytest.raises(ConflictError, match=r"model poor is missing or damaged.*nothing was switched") as refused:
+            switch_version(shop, old)
+        assert str(shop.folder) not in str(refused.value)
+        with pytest.raises((ConflictError, NotFoundError), match="poor"):
+            roll_back_model(shop)
+        assert state(shop) == before
+
+    @pytest.mark.parametrize("how", ["gone", "damaged"])
+    def test_answers_that_it_is_not_available_and_what_the_operator_can_do(
+        self, models: Shop, how: str, tmp_path: Path
+    ) -> None:
+        harm(models, POOR, how, tmp_path)
+        image = models.catalogue.images(ProductId("P03"))[0]
+        request, searcher = SearchRequest(image_of=(image.product_id, image.name)), Searcher(models)
+        with pytest.raises(UnavailableError, match="the operator can run `sameitem models rollback`") as refused:
+            searcher.search(request)
+        assert str(models.folder) not in str(refused.value)
+        with live_server(models) as client:
+            assert (client("GET", "/readyz").status, client("GET", "/healthz").status) == (503, 200)
+            asked = {"product_id": image.product_id, "image_name": image.name}
+            assert client("POST", "/v1/search", json=asked).status == 503
+
+
+def harm(shop: Shop, model: str, how: str, tmp_path: Path) -> None:
+    """Take a model's folder away, or damage its graph."""
+    if how == "gone":
+        (shop.models_root / model).rename(tmp_path / "away")
+    else:
+        (shop.models_root / model / "embed.onnx").write_bytes(b"damaged")
+
+
 def test_a_build_that_another_model_overtook_publishes_nothing(models: Shop) -> None:
     other = build(models, tell=lambda _step, _share: None, now=NOW + timedelta(days=2), beside=GOOD).version
 
@@ -243,11 +362,14 @@ def test_a_build_that_another_model_overtook_publishes_nothing(models: Shop) -> 
 
 
 class TestHeldOutQueries:
-    @pytest.fixture
-    def photo(self, models: Shop, source: tuple[Path, Path]) -> str:
-        photo = models.intake.take((source[0].parent / "P05-photo.png").read_bytes())
-        models.query_photos.put(photo)
-        return photo.content_hash
+    @staticmethod
+    def keep(shop: Shop, number: int) -> str:
+        """Keep something under the hash of a photo that nobody decodes."""
+        content_hash = f"{number:064x}"
+        file = shop.query_photos.path(ContentHash(content_hash))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return content_hash
 
     @staticmethod
     def record(shop: Shop, number: int, photo: str, events: dict[str, str]) -> str:
@@ -260,31 +382,46 @@ class TestHeldOutQueries:
             assert shop.clicks.record_events([event]).stored == 1
         return search_id
 
-    def test_are_the_held_out_searches_with_what_was_clicked(self, models: Shop, photo: str) -> None:
-        searches = [self.record(models, n, photo, {f"P{n % 10:02}": "click"}) for n in range(60)]
-        expected = [f"P{n % 10:02}" for n in range(60) if is_held_out(searches[n])]
+    def test_are_the_searches_with_held_out_photos_and_what_was_clicked(self, models: Shop) -> None:
+        photos = [self.keep(models, n % 30) for n in range(60)]  # each is searched with twice
+        for n, photo in enumerate(photos):
+            self.record(models, n, photo, {f"P{n % 10:02}": "click"})
+        expected = [n for n, photo in enumerate(photos) if is_held_out(photo)]
         found = held_out_queries(models)
-        assert [query.product_id for query in found] == expected
+        assert [query.product_id for query in found] == [f"P{n % 10:02}" for n in expected]
+        assert [query.image for query in found] == [models.query_photos.path(ContentHash(photos[n])) for n in expected]
         assert 0 < len(found) < 20
-        assert {query.image for query in found} == {models.query_photos.path(photo)}
 
-    def test_leave_out_what_shows_no_choice_or_no_photo(self, models: Shop, photo: str) -> None:
-        numbers = iter([n for n in range(200) if is_held_out(f"s{n}")])
-        self.record(models, next(numbers), photo, {"P01": "impression"})
-        self.record(models, next(numbers), photo, {})
-        self.record(models, next(numbers), "", {"P01": "click"})
-        self.record(models, next(numbers), "0" * 64, {"P01": "click"})
+    def test_leave_out_what_shows_no_choice_or_no_photo(self, models: Shop) -> None:
+        photo, gone = (f"{n:064x}" for n in islice((n for n in range(1000) if is_held_out(f"{n:064x}")), 2))
+        self.keep(models, int(photo, 16))
+        without_photo = next(n for n in range(10, 200) if is_held_out(f"s{n}"))
+        self.record(models, 1, photo, {"P01": "impression"})
+        self.record(models, 2, photo, {})
+        self.record(models, without_photo, "", {"P01": "click"})
+        self.record(models, 3, gone, {"P01": "click"})
         assert held_out_queries(models) == []
-        self.record(models, next(numbers), photo, {"P03": "purchase", "P02": "click", "P04": "click"})
+        self.record(models, 4, photo, {"P03": "purchase", "P02": "click", "P04": "click"})
         (query,) = held_out_queries(models)
         assert (query.product_id, query.others) == ("P03", ("P02", "P04"))
 
+    @staticmethod
+    def held_out_photo(shop: Shop, file: Path) -> Photo:
+        """Return a picture as taken in, its edges cut until its hash is one of those that are held out."""
+        picture = Image.open(file).convert("RGB")
+        for edge in range(50):
+            out = io.BytesIO()
+            picture.crop((edge, 0, picture.width, picture.height)).save(out, "PNG")
+            photo = shop.intake.take(out.getvalue())
+            if is_held_out(photo.content_hash):
+                return photo
+        raise AssertionError("no photo of 50 is held out")
+
     def test_decide_an_activation(self, folder: Path, models: Shop, source: tuple[Path, Path]) -> None:
-        numbers = iter([n for n in range(1000) if is_held_out(f"s{n}")])
         for number in range(10):
-            photo = models.intake.take((source[0].parent / f"P{number:02}-photo.png").read_bytes())
+            photo = self.held_out_photo(models, source[0].parent / f"P{number:02}-photo.png")
             models.query_photos.put(photo)
-            self.record(models, next(numbers), photo.content_hash, {f"P{number:02}": "click"})
+            self.record(models, number, photo.content_hash, {f"P{number:02}": "click"})
         shop = open_models(models.folder, gate={"least_queries": 10})
         gate = run(shop, "activate", version=GOOD, force=False, queries="")["gate"]
         assert (gate["passed"], gate["comparison"]["queries"]) == (True, 10)  # type: ignore[index]

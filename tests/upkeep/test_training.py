@@ -37,6 +37,8 @@ class FakeTrainer:
     def __call__(self, **given: Any) -> Mapping[str, float]:
         self.calls.append(given)
         given["tell"]("train", 50.0, {"loss": 0.5})
+        if "checkpoint" in given:
+            (given["checkpoint"] / "pixels").mkdir(exist_ok=True)
         if self.killed == "before":
             raise KeyboardInterrupt
         write_drawn(given["out"], embedding_graph(), version=given["out"].name)
@@ -95,6 +97,19 @@ def test_photos_come_from_the_catalogue_or_from_what_users_searched_with(shop: S
         photo(drawn_photo(3).content_hash)
 
 
+@pytest.mark.parametrize("killed", ["", "after"])
+def test_the_copies_of_photos_go_when_the_training_ends_and_the_checkpoint_stays(
+    shop: Shop, triplets: Path, killed: str
+) -> None:
+    trainer = FakeTrainer(killed=killed)
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            train(shop, trainer, triplets=str(triplets))
+    train(shop, trainer, triplets=str(triplets))
+    checkpoint = trainer.calls[0]["checkpoint"]
+    assert (checkpoint.is_dir(), list(checkpoint.iterdir())) == (True, [])
+
+
 class TestAKilledTraining:
     def test_goes_on_with_the_same_name_and_checkpoint(self, shop: Shop, triplets: Path) -> None:
         trainer = FakeTrainer(killed="before")
@@ -136,6 +151,13 @@ class TestWhatIsRefused:
         trainer = FakeTrainer()
         with pytest.raises(ConflictError, match="choose another --name"):
             train(shop, trainer, triplets=str(triplets), name="mine")
+        assert trainer.calls == []
+
+    @pytest.mark.parametrize("name", ["base-2", "ACTIVE", "Active"])
+    def test_is_a_name_that_means_something_else(self, shop: Shop, triplets: Path, name: str) -> None:
+        trainer = FakeTrainer()
+        with pytest.raises(ConflictError, match=f"the name '{name}' is taken; choose another --name"):
+            train(shop, trainer, triplets=str(triplets), name=name)
         assert trainer.calls == []
 
     @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "x" * 65])
@@ -180,7 +202,7 @@ def test_a_category_is_trained_from_the_labelled_images_which_can_be_read_more_t
     images = trainer.calls[0]["images"]
     assert isinstance(images, LabelledImages)
     for _ in range(2):
-        assert [(pixels.shape, label) for pixels, label in images] == [((40, 40, 3), "shoes")]
+        assert [(pixels.shape, *names) for pixels, *names in images] == [((40, 40, 3), "shoes", "P0")]
     assert trainer.calls[0]["seed"] == 3
 
 

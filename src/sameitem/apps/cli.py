@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy imports stand inside the commands, so that `--help` is quick."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -44,11 +45,17 @@ SetOption = Annotated[
 ]
 
 
+def _positive(number: float | None) -> float | None:
+    if number is None or 0 < number < math.inf:
+        return number
+    raise typer.BadParameter(f"need a number above 0, got {number:g}")
+
+
 QueriesOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Labelled photos as in `evaluate`; default: held-out searches of the click log."),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of everything drawn by chance.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn by chance.")]
 NameOption = Annotated[str, typer.Option(help="Name of the new model version; default: its kind and the time.")]
 
 
@@ -533,7 +540,7 @@ def train_embedding(
         Path | None, typer.Option(metavar="FILE", help="What `sameitem mine` wrote; default triplets.parquet.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after so many; default: when it is done.")
+        float | None, typer.Option(callback=_positive, help="Stop after so many; default: when it is done.")
     ] = None,
     seed: SeedOption = 0,
     name: NameOption = "",
@@ -648,6 +655,7 @@ def _run_job(
     shop: "Shop", kind: str, arguments: Mapping[str, Any], terminal: "Terminal", **options: Any
 ) -> dict[str, Any]:
     """Run a job here, or follow it while another process runs it; an interrupted one of the same kind goes on."""
+    from sameitem.core import errors
     from sameitem.core.jobs import run_job
     from sameitem.upkeep.work import work_of
 
@@ -655,7 +663,8 @@ def _run_job(
     work = work_of(shop, **{"tell": terminal.tell, **options})
     finished = run_job(shop.jobs, job.id, work, waiting=terminal.wait)
     if finished.state != "done":
-        raise InputError(finished.error or f"the job was {finished.state}")
+        raised: type[SameItemError] = getattr(errors, str(finished.result.get("error_class")), InputError)
+        raise raised(finished.error or f"the job was {finished.state}")
     return finished.result
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CELLS = 40  # of a curve
+_HUGE = 1e300  # neither NaN nor infinity is below it, and the difference of two that are is a number
 
 
 class CurvesView:
@@ -45,9 +46,13 @@ class CurvesView:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw values as a row of bars from the smallest to the largest, the means of neighbours where there are many."""
+    """Draw values as a row of bars from the smallest to the largest, the means of neighbours where there are many.
+
+    A mean that no bar can show, of a training that went astray, leaves a gap.
+    """
     cells = min(_CELLS, len(values))
     edges = [place * len(values) // cells for place in range(cells + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
-    low, span = min(means), (max(means) - min(means)) or 1.0
-    return "".join(_BARS[round((mean - low) / span * (len(_BARS) - 1))] for mean in means)
+    drawn = [mean for mean in means if abs(mean) < _HUGE]
+    low, span = min(drawn, default=0.0), (max(drawn, default=0.0) - min(drawn, default=0.0)) or 1.0
+    return "".join(_BARS[round((mean - low) / span * (len(_BARS) - 1))] if abs(mean) < _HUGE else " " for mean in means)

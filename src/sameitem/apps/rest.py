@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -60,7 +59,7 @@ from sameitem.core.errors import AccessError, InputError, NotFoundError, SameIte
 from sameitem.core.filters import parse_filter, product_value
 from sameitem.core.jobs import Job
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
-from sameitem.pipeline.models import list_models
+from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
@@ -68,6 +67,7 @@ from sameitem.pipeline.versions import show_versions, switch_version
 
 PAGE = Path(__file__).parent / "page"
 UPLOADS = "uploads"
+MODEL_JOBS = ("train", "compare", "activate")
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 _NOT_BUILT = ("rerank", "verify", "explain", "group_by_object", "text")
@@ -123,7 +123,7 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
-    _add_health(app, shop, searcher, measures)
+    _add_health(app, searcher, measures)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -246,7 +246,7 @@ def _add_products(app: FastAPI, shop: Shop) -> None:
     def put_product(request: Request, product_id: str, body: ProductBody) -> Response:
         """Store a product, replacing what was known of it; its images stay."""
         values = body.model_dump(exclude={"category_id", "expires_at"})
-        expires = body.expires_at.astimezone(UTC).isoformat() if body.expires_at else ""
+        expires = body.expires_at.isoformat() if body.expires_at else ""
         product = Product(product_id=_id(product_id), category=body.category_id, expires_at=expires, **values)
         with write(shop.database) as connection:
             shop.catalogue.upsert(connection, [NewListing(product)])
@@ -487,12 +487,21 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
     @app.get("/v1/models", responses=_ok(ModelsAnswer))
     def get_models(request: Request) -> Response:
         """Return the model versions with their metrics; the active one is what builds use, the live one answers."""
-        models = list_models(shop)
-        return Json({"request_id": _request_id(request), "active": shop.active_model, "versions": models})
+        request_id = _request_id(request)
+        return Json(
+            {
+                "request_id": request_id,
+                "active": shop.active_model,
+                "versions": list_models(shop),
+                "operations": [_operation(job, request_id) for job in shop.jobs.pending(MODEL_JOBS)],
+            }
+        )
 
     @app.post("/v1/models:train", status_code=202, responses=_ok(OperationAnswer, 202))
     def train_model(request: Request, body: TrainBody) -> Response:
         """Start a training, which makes a new model version; one of the same fields that waits already is returned."""
+        if body.name:
+            check_new_version(body.name)
         return queued(request, "train", {**body.model_dump(), "triplets": ""})
 
     @app.post("/v1/models:activate", status_code=202, responses=_ok(OperationAnswer, 202))
@@ -510,7 +519,7 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
 # ---- health ----
 
 
-def _add_health(app: FastAPI, shop: Shop, searcher: Searcher, measures: Measures) -> None:
+def _add_health(app: FastAPI, searcher: Searcher, measures: Measures) -> None:
     @app.get("/healthz", responses=_ok(Health))
     def live() -> Response:
         """Tell that the server lives."""
@@ -519,7 +528,7 @@ def _add_health(app: FastAPI, shop: Shop, searcher: Searcher, measures: Measures
     @app.get("/readyz", responses=_ok(Health))
     def ready() -> Response:
         """Tell whether model and index are loaded."""
-        shop.embedder(searcher.gallery().model_version)
+        searcher.models(searcher.gallery())
         return Json({"status": "ready"})
 
     @app.get("/metrics", responses=_bytes("text/plain"))

@@ -1,16 +1,26 @@
 """Bodies of the REST interface: what requests must be (checked), and what answers are (documented, fuzzed)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from sameitem.clicks.log import MAX_BATCH
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is taken for UTC."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"need a time that lies in the years 1 to 9999 in UTC, got {time.isoformat()}") from error
+
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Time = Annotated[datetime, AfterValidator(_in_utc)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -174,7 +184,7 @@ class ProductBody(Body):
     in_stock: bool | None = None
     seller_quality: Finite | None = None
     attributes: dict[str, str | Finite | bool] = Field(default_factory=dict, max_length=200)
-    expires_at: datetime | None = None
+    expires_at: Time | None = Field(default=None, description="without a zone: UTC")
 
 
 class ImageAnswer(BaseModel):
@@ -265,7 +275,7 @@ class EventBody(Body):
     image_name: str = Field(default="", max_length=512)
     rank: int | None = Field(default=None, ge=1, le=1000)
     user_id: str = Field(default="", max_length=128)
-    ts: datetime | None = Field(default=None, description="the caller's clock; default now")
+    ts: Time | None = Field(default=None, description="the caller's clock, UTC where it has no zone; default now")
 
 
 class EventsBody(Body):
@@ -340,7 +350,7 @@ class TrainBody(Body):
     """What to train: the embedding from the triplets that `sameitem mine` wrote, or the category from the catalogue."""
 
     model: Literal["embedding", "category"]
-    minutes: float | None = Field(default=None, ge=0, le=100_000, description="stop the embedding's training after")
+    minutes: float | None = Field(default=None, gt=0, le=100_000, description="stop the embedding's training after")
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str = Field(default="", max_length=64, description="of the new model version; empty = its kind and the time")
 
@@ -350,7 +360,8 @@ class ModelsAnswer(BaseModel):
 
     request_id: str
     active: str
-    versions: list[dict[str, Any]]
+    versions: list[dict[str, Any]] = Field(description="a broken one has `error`")
+    operations: list[dict[str, Any]] = Field(description="trainings, comparisons and activations that wait or run")
 
 
 class TaxonomyAnswer(BaseModel):

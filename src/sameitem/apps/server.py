@@ -64,7 +64,7 @@ def serve(shop: Shop) -> None:
     runner = RunnerProcess(shop)
     runner.wake()  # jobs that a killed runner left behind go on
     searcher = Searcher(shop)
-    _warm(shop, searcher)
+    _warm(searcher)
     app = create_app(shop, searcher, wake_runner=runner.wake)
     config = uvicorn.Config(
         app,
@@ -82,12 +82,12 @@ def serve(shop: Shop) -> None:
         runner.stop()
 
 
-def _warm(shop: Shop, searcher: Searcher) -> None:
+def _warm(searcher: Searcher) -> None:
     """Load index and model before the first query comes, where something is published."""
     try:
-        shop.embedder(searcher.gallery().model_version)
-    except UnavailableError:
-        _log.info("nothing is published yet")
+        searcher.models(searcher.gallery())
+    except UnavailableError as error:
+        _log.warning("not ready yet: %s", error)
 
 
 class _Announcing(uvicorn.Server):

@@ -67,7 +67,7 @@ def own_server(shop: Shop) -> Iterator[str]:
         UnavailableError: nothing was published yet, or the server did not start.
     """
     searcher = Searcher(shop)
-    shop.embedder(searcher.gallery().model_version)
+    searcher.models(searcher.gallery())
     app = create_app(shop, searcher, wake_runner=lambda: None)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", server_header=False))
     thread = threading.Thread(target=server.run, name="own-server", daemon=True)

@@ -225,8 +225,8 @@ class Terminal:
         table = Table("version", "", "kind", "dims", "index", "licence", "source", box=None)
         for model in models:
             state = ", ".join(name for name in ("active", "live") if model[name])
-            about = (model["kind"], str(model["dim"]), model["index"] or "", model["licence"], model["source"])
-            table.add_row(model["version"], state, *about)
+            about = (model["kind"], str(model["dim"] or ""), model["index"] or "", model["licence"])
+            table.add_row(model["version"], state, *about, model["error"] or model["source"])
         self._out.print(table)
 
     def show_comparison(self, comparison: Mapping[str, Any]) -> None:

@@ -238,10 +238,15 @@ class ClickLog:
             ]
 
     def sessions(self, *, since: float = 0.0, until: float = math.inf, batch: int = 1000) -> Iterator[Session]:
-        """Yield the searches of a time span, oldest first, each with its events; as of one moment."""
+        """Yield the searches of a time span, oldest first, each with its events; as of one moment.
+
+        No transaction is open between the batches, however long a caller takes: the log only grows, so that its last
+        numbers say what was there at that moment.
+        """
         query = (
             select(searches)
             .where(searches.c.at >= since, searches.c.at < min(until, _LATEST))
+            .where(searches.c.number <= bindparam("last"))
             .where(
                 (searches.c.at > bindparam("at"))
                 | ((searches.c.at == bindparam("at")) & (searches.c.number > bindparam("number")))
@@ -250,15 +255,21 @@ class ClickLog:
             .limit(batch)
         )
         with read(self._engine) as connection:
-            found = connection.execute(query, {"at": -1.0, "number": 0}).all()
-            while found:
+            last = connection.scalar(select(func.max(searches.c.number))) or 0
+            last_event = connection.scalar(select(func.max(events.c.number))) or 0
+        at, number = -1.0, 0
+        while True:
+            with read(self._engine) as connection:
+                found = connection.execute(query, {"at": at, "number": number, "last": last}).all()
                 done: dict[str, list[Event]] = {row.search_id: [] for row in found}
                 for part in _parts(list(done)):
-                    of_these = select(events).where(events.c.search_id.in_(part)).order_by(events.c.number)
-                    for row in connection.execute(of_these):
+                    of_these = select(events).where(events.c.search_id.in_(part), events.c.number <= last_event)
+                    for row in connection.execute(of_these.order_by(events.c.number)):
                         done[row.search_id].append(_event_of(row))
-                yield from (Session(_search_of(row), tuple(done[row.search_id])) for row in found)
-                found = connection.execute(query, {"at": found[-1].at, "number": found[-1].number}).all()
+            if not found:
+                return
+            yield from (Session(_search_of(row), tuple(done[row.search_id])) for row in found)
+            at, number = found[-1].at, found[-1].number
 
 
 def _search_row(search: Search) -> dict[str, Any]:

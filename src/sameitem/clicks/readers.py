@@ -145,12 +145,27 @@ def _parquet_rows(path: Path, columns: Mapping[str, str], after: int) -> Iterato
             if missing:
                 raise InputError(f"{path.name} has no column {missing[0]!r:.80}; it has {names}"[:500], field="columns")
             for batch in file.iter_batches(_PARQUET_ROWS):
-                for record in _in_microseconds(batch).to_pylist():
+                for record in _records(batch):
                     number += 1
                     if number > after:
-                        yield _row(record, columns, number), number / file.metadata.num_rows
+                        share = number / file.metadata.num_rows
+                        if isinstance(record, str):
+                            yield BadLine(number, "line unreadable", record), share
+                        else:
+                            yield _row(record, columns, number), share
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path.name} is not readable as Parquet after row {number}: {error}", field="path") from error
+
+
+def _records(batch: Any) -> list[dict[str, object] | str]:
+    """Return the rows of a batch; of one that Python cannot hold (a time after the year 9999, no UTF-8), why not."""
+    try:
+        rows: list[dict[str, object] | str] = _in_microseconds(batch).to_pylist()
+    except (ValueError, OverflowError) as error:  # Arrow's, too
+        if batch.num_rows == 1:
+            return [f"a cell cannot be read: {error}"[:200]]
+        return [record for row in range(batch.num_rows) for record in _records(batch.slice(row, 1))]
+    return rows
 
 
 def _in_microseconds(batch: Any) -> Any:

@@ -100,7 +100,7 @@ class MiningReport:
     """What became of everything: each total is its `used` part plus the counts of its reasons."""
 
     sessions: int
-    clicks: int  # places with a click, cart or purchase; several on one place count once
+    clicks: int  # places with a click, cart or purchase and no dismissal; several on one place count once
     non_clicks: int  # the other places of the lists
     used_sessions: int
     used_clicks: int
@@ -212,7 +212,7 @@ def compared(session: Session, rules: MiningRules) -> tuple[Shown, ...]:
 class _Places:
     """The places of a list by what the user did, each in the order of ranks."""
 
-    clicked: tuple[Shown, ...]
+    clicked: tuple[Shown, ...]  # and not dismissed
     unclicked: tuple[Shown, ...]  # and seen
     unseen: int
     repeated: int  # places whose image stands higher in the list, too
@@ -223,12 +223,14 @@ class _Places:
         for place in sorted(session.search.shown, key=lambda place: place.rank):
             shown.setdefault(_key(place), place)
         done = {(event.product_id, event.image_name) for event in session.events if event.type in CLICK_TYPES}
+        dismissed = {(event.product_id, event.image_name) for event in session.events if event.type == "dismiss"}
         places = list(shown.values())
         lowest = max((place.rank for place in places if _key(place) in done), default=None)
+        meant = done - dismissed
         seen = [place for place in places if lowest is not None and place.rank <= lowest + seen_after_click]
         return cls(
-            clicked=tuple(place for place in seen if _key(place) in done),
-            unclicked=tuple(place for place in seen if _key(place) not in done),
+            clicked=tuple(place for place in seen if _key(place) in meant),
+            unclicked=tuple(place for place in seen if _key(place) not in meant),
             unseen=len(places) - len(seen),
             repeated=len(session.search.shown) - len(places),
         )
@@ -236,7 +238,7 @@ class _Places:
 
 def _unbelievable(session: Session, places: _Places, rules: MiningRules) -> str:
     """Return why a session as a whole teaches nothing; "" when it may."""
-    if is_held_out(session.search.search_id):
+    if is_held_out(session.search.photo_hash or session.search.search_id):
         return "held out to compare models"
     clicks, seen = len(places.clicked), len(places.clicked) + len(places.unclicked)
     if not clicks:

@@ -1,6 +1,7 @@
 """Writing files that survive a crash: on the disk before anyone is told that they exist."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,13 @@ def publish(draft: Path, target: Path) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Put a file in place at once: readers see the old content or the new one, also after a power cut."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)  # of a process of the same number that was killed
-    with synced(part) as file:
-        file.write(data)
-    part.rename(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # threads may write the same file
+    try:
+        with synced(part) as file:
+            file.write(data)
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

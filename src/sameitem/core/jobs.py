@@ -88,7 +88,7 @@ class Job:
     error_file: str  # "" = none
     error: str  # why it failed
     cursor: dict[str, Any]  # where to go on; {} = at the beginning
-    result: dict[str, Any]
+    result: dict[str, Any]  # of a failed one: error_class, where the error is one of ours
     created_at: float
     started_at: float | None
     updated_at: float
@@ -144,6 +144,12 @@ class JobTable:
         """
         with read(self.engine) as connection:
             return _get(connection, job_id)
+
+    def pending(self, kinds: Sequence[str]) -> list[Job]:
+        """Return the queued and running jobs of these kinds, in the order of submission."""
+        query = select(jobs).where(jobs.c.state.in_(["queued", "running"]), jobs.c.kind.in_(kinds))
+        with read(self.engine) as connection:
+            return [_job_of(row) for row in connection.execute(query.order_by(jobs.c.number))]
 
     def list(self, limit: int = 50) -> list[Job]:
         """Return the newest jobs, newest first."""
@@ -240,9 +246,10 @@ class JobTable:
         """Mark a job as done."""
         self._end(job_id, {"state": "done", "percent": 100.0, "result": _json(result)})
 
-    def fail(self, job_id: str, error: str) -> None:
-        """Mark a job as failed, with the reason."""
-        self._end(job_id, {"state": "failed", "error": storable(error)})
+    def fail(self, job_id: str, error: str, *, error_class: str = "") -> None:
+        """Mark a job as failed, with the reason, and with the class in `core.errors` that a follower raises again."""
+        result = {"error_class": error_class} if error_class else {}
+        self._end(job_id, {"state": "failed", "error": storable(error), "result": _json(result)})
 
     def cancelled(self, job_id: str) -> None:
         """Mark a job as cancelled."""
@@ -359,7 +366,8 @@ def _run(table: JobTable, job: Job, work: Mapping[str, Work]) -> Job:
     except Cancelled:
         table.cancelled(job.id)
     except SameItemError as error:
-        table.fail(job.id, str(error))
+        known = next(kind for kind in type(error).__mro__ if kind.__module__ == SameItemError.__module__)
+        table.fail(job.id, str(error), error_class=known.__name__)
         raise
     except Exception as error:
         table.fail(job.id, f"internal error ({type(error).__name__}); the log has the details")

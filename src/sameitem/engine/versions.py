@@ -2,21 +2,25 @@
 
 index/20261123-143002-1a2b/    an immutable index version; names sort by time
 index/CURRENT                  the name of the live one, replaced at once
-index/.*                       what is being built, or what a killed build left
+index/.*/                      what is being built, or what a killed build left
+index/.switch.lock             held by whoever changes what is live, or clears versions away
 """
 
+import fcntl
+import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sameitem.core.durable import sync_folder, write_whole
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
-from sameitem.engine.index import Index, open_index
+from sameitem.engine.index import open_index
 from sameitem.engine.manifest import MANIFEST
 
-CURRENT = "CURRENT"
+CURRENT, LOCK = "CURRENT", ".switch.lock"
 NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
@@ -24,6 +28,21 @@ def new_version(now: datetime) -> str:
     """Name a version by its time, to 15 microseconds: `20261123-143002-1a2b`, UTC."""
     now = now.astimezone(UTC)
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond * 65536 // 1_000_000:04x}"
+
+
+@contextmanager
+def switching(index_root: Path) -> Iterator[None]:
+    """Run the block while no other one does, of whichever thread or process; what it read of the folder stays true.
+
+    Not to be nested: the inner block would wait for the outer one.
+    """
+    index_root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(index_root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def start_build(index_root: Path, version: str) -> Path:
@@ -90,22 +109,6 @@ def current(index_root: Path) -> str | None:
     if not NAME.fullmatch(name):
         raise ConflictError(f"{CURRENT} holds {name[:40]!r}, no version; run `sameitem index rollback VERSION`")
     return name
-
-
-def open_current(index_root: Path) -> Index | None:
-    """Open the live version, also while another one is published and the old one removed; None before the first.
-
-    Raises:
-        NotFoundError: the live version is missing.
-        ConflictError: it is damaged.
-    """
-    while (name := current(index_root)) is not None:
-        try:
-            return open_index(index_root / name)
-        except (NotFoundError, ConflictError):
-            if current(index_root) == name:
-                raise
-    return None
 
 
 def list_versions(index_root: Path) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.core.errors import InputError
-from sameitem.evaluation.evaluate import Evaluation, Outcome
+from sameitem.core.records import ProductId
+from sameitem.evaluation.evaluate import Evaluation, LabelledQuery, Outcome
 from sameitem.metrics.intervals import Interval, paired_interval
 from sameitem.metrics.retrieval import recall_at, reciprocal_rank
 
@@ -23,7 +24,7 @@ _Pair = tuple[Outcome, Outcome]  # of one query: before, after
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of both sides, and after - before with its 95 % interval; products are drawn as a whole."""
+    """One figure of both sides, and after - before with its 95 % interval over `product_groups`."""
 
     before: float
     after: float
@@ -35,7 +36,7 @@ class Part:
     """What changed over a set of queries."""
 
     queries: int
-    products: int
+    products: int  # those that a query asked for together count as one
     measures: Mapping[str, Measure]  # "recall@1", "recall@10", "mrr"
     wins: int  # queries whose first hit is right after and was wrong before
     losses: int  # the other way round
@@ -111,14 +112,33 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     )
 
 
+def product_groups(queries: Sequence[LabelledQuery]) -> NDArray[np.int64]:
+    """Return the number of each query's group: queries that share a right product hang together, also through others.
+
+    Source: Galler and Fischer, An improved equivalence algorithm, 1964 (union of trees).
+    """
+    parents: dict[ProductId, ProductId] = {}
+
+    def root_of(product: ProductId) -> ProductId:
+        while (parent := parents.setdefault(product, product)) != product:
+            parents[product] = parents[parent]  # halves the way of the next who asks
+            product = parent
+        return product
+
+    for query in queries:
+        for product in query.others:
+            parents[root_of(product)] = root_of(query.product_id)
+    numbers: dict[ProductId, int] = {}
+    return np.array([numbers.setdefault(root_of(query.product_id), len(numbers)) for query in queries], np.int64)
+
+
 def _part(pairs: Sequence[_Pair]) -> Part:
-    numbers: dict[str, int] = {}
-    products = np.array([numbers.setdefault(one.query.product_id, len(numbers)) for one, _ in pairs], np.int64)
+    products = product_groups([one.query for one, _ in pairs])
     before, after = (_figures([pair[side] for pair in pairs]) for side in (0, 1))
     first = after[MAIN] - before[MAIN]
     return Part(
         queries=len(pairs),
-        products=len(numbers),
+        products=len(set(products.tolist())),
         measures={name: _measure(before[name], after[name], products) for name in before},
         wins=int((first > 0).sum()),
         losses=int((first < 0).sum()),

@@ -24,8 +24,10 @@ def judge(comparison: Comparison, settings: GateSettings, *, needs_gain: bool) -
         needs_gain: the main measure must have risen; False where somebody asked for this model.
     """
     whole = comparison.whole
-    if whole.queries < settings.least_queries or whole.products < LEAST_PRODUCTS:
-        return Judgement(False, (too_few(whole.queries, settings),), ())
+    if reason := too_few(
+        whole.queries, whole.products, settings, left_out=comparison.left_out, failed=comparison.failed
+    ):
+        return Judgement(False, (reason,), ())
     reasons = []
     delta = whole.measures[MAIN].delta
     if delta.low < -settings.tolerance:
@@ -40,11 +42,25 @@ def judge(comparison: Comparison, settings: GateSettings, *, needs_gain: bool) -
     return Judgement(not reasons, tuple(reasons), small)
 
 
-def too_few(queries: int, settings: GateSettings) -> str:
-    """Return what to do about so few queries."""
+def too_few(queries: int, products: int, settings: GateSettings, *, left_out: int = 0, failed: int = 0) -> str:
+    """Return what to do about so few queries or products; "" where they are enough.
+
+    Args:
+        queries: that were, or can be, asked.
+        products: groups of products that they ask for.
+        settings: how many queries it takes.
+        left_out: queries whose product only one gallery has.
+        failed: queries that could not be measured.
+    """
+    if queries >= settings.least_queries and products >= LEAST_PRODUCTS:
+        return ""
+    besides = [f"{left_out:,} were left out, whose product only one gallery has"] * (left_out > 0)
+    besides += [f"{failed:,} could not be measured"] * (failed > 0)
+    missing = f" ({'; '.join(besides)})" if besides else ""
     return (
-        f"{queries:,} held-out queries are too few to tell, it takes {settings.least_queries:,} (gate.least_queries), "
-        f"of {LEAST_PRODUCTS} products at least; give labelled photos with --queries FILE, or wait for more clicks"
+        f"{queries:,} held-out queries of {products:,} products are too few to tell{missing}, it takes "
+        f"{settings.least_queries:,} queries (gate.least_queries) of {LEAST_PRODUCTS} products; give labelled photos "
+        "with --queries FILE, or wait for more clicks"
     )
 
 

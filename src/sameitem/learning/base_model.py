@@ -3,11 +3,13 @@
     python -m sameitem.learning.base_model --data FOLDER --work FOLDER --out FOLDER
 
 FOLDER of --data holds the real photographs (`manifest.csv`); only rows that may train shipped weights are learned from.
-docs/decisions/0001-first-base-model.md says how the feature was chosen, 0008-subject-from-triplets.md the subject head.
+docs/decisions/0001-first-base-model.md says how the feature was chosen, 0008-subject-from-triplets.md and
+0009-subject-on-real-photos.md the subject head.
 """
 
 import argparse
 import hashlib
+import io
 import logging
 import shutil
 import time
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from sameitem.core.durable import write_whole
 from sameitem.core.errors import InputError, RefusedError
 from sameitem.core.records import Pixels
 from sameitem.features.embed import Embedder, open_session
@@ -46,7 +49,7 @@ from sameitem.learning.network import DetectionBranch, FeatureBranch, SubjectPoo
 from sameitem.learning.phases import Recipe
 from sameitem.learning.real_sets import RealSets, Row
 from sameitem.learning.saliency import RealPhotosPhase
-from sameitem.learning.train import TEACHER_RANK, VIEWS, learn
+from sameitem.learning.train import TEACHER_RANK, learn
 from sameitem.learning.trainer import Trainer
 from sameitem.learning.triplet_set import SIDE_PX as SQUARE_PX
 from sameitem.learning.triplet_set import TripletSet
@@ -67,6 +70,7 @@ LABEL_WEIGHT = 0.4  # their length beside the rest, which has 1
 LABEL_RIDGE = 2.0
 RIDGE = 0.1  # added to the scatter's eigenvalues, in units of their mean
 LEAST = {"cosine_mean": 0.985, "cosine_low": 0.95, "box_overlap": 0.9}  # int8 to float
+SEARCH_VIEWS = (0.0, 0.0, 1.2)  # the whole photo twice and a little more than the box, which is not always right
 FILE_BYTES = 8_000_000  # of both graphs
 PREPROCESSING = Preprocessing(SIDE_PX, Fit.PAD, 255, (MEAN,) * 3, (SPREAD,) * 3, Layout.NCHW)
 RECIPE = Recipe(mask_steps=100, rounds=3, searched=2500, fit_steps=300, feature_steps=0)  # on composed photos
@@ -256,7 +260,7 @@ def publish(
         "projection, subject head and category head learned on train rows of ABO (CC BY 4.0), clothing-dataset (CC0) "
         "and GroceryStoreDataset (MIT)",
         metrics={"int8": parity, "size_bytes": size, "domains": [_as_json(figure) for figure in figures]},
-        detect=Detect(DETECT_PREPROCESSING, names, 1.0, VIEWS),
+        detect=Detect(DETECT_PREPROCESSING, names, 1.0, SEARCH_VIEWS),
         weights=Weights("weights.npz", hashlib.sha256(weights).hexdigest()),
     )
     write_model(out / VERSION, model, graphs=graphs, card=card(model, figures), weights=weights)
@@ -333,7 +337,9 @@ def taught_category(sets: RealSets, work: Path) -> tuple[tuple[str, ...], ShortC
                 _, coarse = trunk.begin(torch.from_numpy(np.stack(part)).contiguous(memory_format=torch.channels_last))
                 short.append(trunk.shorten(coarse).half().numpy())
                 pooled.append(trunk.finish(coarse).mean((2, 3)).numpy())
-        np.savez(file, short=np.concatenate(short), pooled=np.concatenate(pooled))
+        out = io.BytesIO()
+        np.savez(out, short=np.concatenate(short), pooled=np.concatenate(pooled))
+        write_whole(file, out.getvalue())
     with np.load(file) as kept:
         maps, averages = torch.from_numpy(kept["short"]), torch.from_numpy(kept["pooled"])
     torch.manual_seed(SEED)
@@ -374,7 +380,9 @@ def _projection(sets: RealSets, pooling: SubjectPooling) -> NDArray[np.float64]:
 
 def _kept(file: Path, make_it: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
     if not file.is_file():
-        np.save(file, make_it())
+        out = io.BytesIO()
+        np.save(out, make_it())
+        write_whole(file, out.getvalue())
     return np.asarray(np.load(file))
 
 

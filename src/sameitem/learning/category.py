@@ -6,7 +6,7 @@ Categories without a photo to train on are taught by the trunk's own ImageNet cl
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from sameitem.category.calibration import fit_temperature, softmax
 from sameitem.core.errors import InputError, ShapeError
-from sameitem.core.records import Pixels
 from sameitem.learning.trunk import CHANNELS, SHORT_CHANNELS, Trunk
 
 DECAY = 1e-3  # pull of the linear layer's weights towards 0
@@ -28,19 +27,7 @@ HELD_OUT = 0.1  # share of the groups that calibrate and choose
 _TRUST = 0.5  # in the teacher's log odds: it looks at the same maps as the linear layer, so it is no second witness
 _STEPS = 60  # of L-BFGS
 _FAR = 1e-30  # of a class whose score lies far below the best: keeps the logarithm finite
-_BATCH = 32
 _WIDEN_RATE = 2e-3
-
-Pool = Callable[[Sequence[Pixels]], NDArray[np.float32]]  # photos of any size to (photos, 1280) averaged maps
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """A labelled photo."""
-
-    pixels: Pixels
-    category: str
-    group: str  # photos of one group (a product, a sender) are held out together
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,7 +273,10 @@ def fit_category(
             no teacher knows.
     """
     if len(examples.labels) == 0 or not 0 <= examples.labels.min() <= examples.labels.max() < len(names):
-        raise InputError(f"need at least one example, and labels of 0 to {len(names) - 1}")
+        raise InputError(
+            f"need at least one example, and labels of 0 to {len(names) - 1}, got {len(examples.labels)} examples with "
+            f"labels {sorted(set(examples.labels.tolist()))[:20]}"
+        )
     fitted = ~examples.held_out
     trained = np.unique(examples.labels[fitted])
     kept = examples.held_out & np.isin(examples.labels, trained)
@@ -307,44 +297,6 @@ def fit_category(
         held_out=np.flatnonzero(kept),
         held_out_probabilities=softmax(logits, temperature),
     )
-
-
-def train_category(
-    examples: Iterable[Example], names: Sequence[str], pool: Pool, *, trunk: Trunk | None = None
-) -> CategoryModel:
-    """Train the light model on labelled photos of any size; each photo to fit on is also seen mirrored.
-
-    Args:
-        examples: labelled photos, streamed; one whose category is not among the names is passed over.
-        names: of the categories, in the order of the logits; one without an example is taught by the trunk.
-        pool: photos to (photos, 1280) averaged maps, as serving makes them.
-        trunk: as `fit_category` takes it.
-
-    Raises:
-        InputError: too few examples, or a category without examples that no teacher knows.
-    """
-    place = {name: number for number, name in enumerate(names)}
-    pooled: list[NDArray[np.float32]] = []
-    labels: list[int] = []
-    held: list[bool] = []
-    batch: list[Pixels] = []
-    for example in examples:
-        if example.category not in place:
-            continue
-        keep = held_out(example.group)
-        views = [example.pixels] if keep else [example.pixels, np.ascontiguousarray(example.pixels[:, ::-1])]
-        batch += views
-        labels += [place[example.category]] * len(views)
-        held += [keep] * len(views)
-        if len(batch) >= _BATCH:
-            pooled.append(pool(batch))
-            batch = []
-    if batch:
-        pooled.append(pool(batch))
-    if not pooled:
-        raise InputError(f"no example has one of the categories {', '.join(names)}; label some photos")
-    rows = Examples(np.concatenate(pooled), np.array(labels, dtype=np.int64), np.array(held))
-    return fit_category(rows, names, trunk=trunk)
 
 
 def _fit(

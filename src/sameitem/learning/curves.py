@@ -26,6 +26,7 @@ _ABOUT = {  # what each figure says, in the order of the page
 _PHASES = {
     "mask": "Rectangle through the soft mask",
     "search": "Rectangle by judging crops",
+    "real": "Rectangle on real photos",
     "feature": "Feature on the crops",
 }
 _WIDTH, _HEIGHT = 460, 210  # of a chart, pixels

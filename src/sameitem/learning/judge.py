@@ -169,7 +169,7 @@ def boxes_around(box: NDArray[np.floating], count: int, spread: float, generator
 
 
 def inside(boxes: NDArray[np.floating]) -> Boxes:
-    """Clip boxes to the photo, each side at least 0.08."""
+    """Clip boxes to the photo, each side at least 0.08, half as long at the photo's edge."""
     clipped = np.clip(boxes, 0, 1)
     middles, halves = (clipped[:, :2] + clipped[:, 2:]) / 2, np.maximum((clipped[:, 2:] - clipped[:, :2]) / 2, 0.04)
     found = np.concatenate([middles - halves, middles + halves], axis=1)

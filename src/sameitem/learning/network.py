@@ -1,7 +1,8 @@
 """The two-branch network: one branch finds the subject's rectangle, the other turns what is inside into a feature.
 
 Both look through trunks that start from the same weights. The detection branch keeps them; the feature branch may
-change its last blocks. Nothing here ever sees a true box: what the rectangle should hold is told by triplets alone.
+change its last blocks. Nothing here ever sees a true box: what the rectangle should hold
+is told by triplets, for the model that ships also by what the trunk sees (`saliency.py`).
 """
 
 import math
@@ -215,10 +216,11 @@ class FeatureBranch(nn.Module):
         return feature
 
     def changeable(self) -> dict[str, nn.Parameter]:
-        """Return what training may change, by the names of `state_dict`."""
+        """Return what training may change, by the names of `state_dict`; the biases of folded norms stay."""
         kept = (f"trunk._blocks.{number}." for number in range(SPLIT))
         frozen = ("trunk._conv_stem.", "trunk._fc.", *kept)
-        return {name: value for name, value in self.named_parameters() if not name.startswith(frozen)}
+        named = self.named_parameters()
+        return {name: value for name, value in named if value.requires_grad and not name.startswith(frozen)}
 
 
 class DetectionBranch(nn.Module):
@@ -240,7 +242,7 @@ class DetectionBranch(nn.Module):
 
 
 def hard_boxes(boxes: Tensor) -> Tensor:
-    """Clip rectangles to the photo, each side at least `LEAST_SIDE` long."""
+    """Clip rectangles to the photo, each side at least `LEAST_SIDE` long, half as long at the photo's edge."""
     clipped = boxes.clamp(0, 1)
     middles = (clipped[:, :2] + clipped[:, 2:]) / 2
     halves = ((clipped[:, 2:] - clipped[:, :2]) / 2).clamp(min=LEAST_SIDE / 2)

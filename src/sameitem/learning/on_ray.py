@@ -9,7 +9,7 @@ from typing import Any
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from sameitem.core.errors import InputError
+from sameitem.core.errors import InputError, SameItemError
 from sameitem.core.records import ContentHash, Pixels
 from sameitem.features.model_folder import read_model
 from sameitem.learning.phases import Recipe
@@ -55,6 +55,8 @@ def train_embedding_on_ray(
         InputError: a number of batches that the workers cannot share evenly; else as `train_embedding`.
         ConflictError: as `train_embedding`.
     """
+    if workers < 1:
+        raise InputError(f"need at least one worker, got {workers}", field="workers")
     found = read_triplet_set(triplets, photo, checkpoint / "pixels")
     if recipe is None:
         recipe = replace(recipe_for(found, read_start(start)[1]), batches=workers)
@@ -69,13 +71,29 @@ def train_embedding_on_ray(
         "seed": seed,
         "recipe": recipe,
     }
-    TorchTrainer(
+    trainer = TorchTrainer(
         partial(_work, asked),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         run_config=RunConfig(name="workers", storage_path=str(checkpoint.absolute() / "ray")),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except Exception as error:
+        raise _own(error) or error from error
     return read_model(out).metrics
+
+
+def _own(error: BaseException | None) -> SameItemError | None:
+    """Return the error of ours that a worker raised and Ray wrapped."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        for inner in (error, *getattr(error, "worker_failures", {}).values()):
+            if isinstance(inner, SameItemError):
+                return inner
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _work(asked: Mapping[str, Any]) -> None:

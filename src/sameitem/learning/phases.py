@@ -97,10 +97,10 @@ class MaskPhase:
         if number % 2:
             photos = photos.flip(3).contiguous(memory_format=torch.channels_last)
         low, high = recipe.sharpness
+        with _faster(self._device), torch.no_grad():
+            maps = self._branch.maps(photos)
+        boxes = self._branch.head(*(level.float() for level in maps))  # its variances need all digits
         with _faster(self._device):
-            with torch.no_grad():
-                maps = self._branch.maps(photos)
-            boxes = self._branch.head(*maps).float()
             small = functional.interpolate(photos, size=(MASK_PX, MASK_PX), mode="bilinear", antialias=True)
             mask = soft_mask(boxes, MASK_PX, sharpness=low * (high / low) ** (number / self.steps))
             masked = (small * mask).contiguous(memory_format=torch.channels_last)  # mid-grey outside

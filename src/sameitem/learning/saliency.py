@@ -2,7 +2,7 @@
 
 Composed photos teach rectangles, but only of things that were pasted. On real photos the trunk's last maps are strong,
 and unlike the border, where the subject is: the rectangle around that is right more often than what composed photos
-taught. docs/decisions/0008-subject-from-triplets.md has the figures.
+taught. docs/decisions/0009-subject-on-real-photos.md has the figures.
 """
 
 from collections.abc import Mapping

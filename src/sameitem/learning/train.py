@@ -62,7 +62,6 @@ from sameitem.learning.trunk import folded_trunk, public_trunk
 from sameitem.learning.weights import Learned, pack, unpack
 
 BOX_ALONE = (1.0,)  # views of a first head, which one shop's own photos taught: measured on cluttered photos
-VIEWS = (0.0, 0.0, 1.2)  # the whole photo twice and a little more than the box: the box is not always right
 WIDER = 1.25  # second view of a photo that the feature learns on, so that it forgives a box that is too large
 TEACHER_RANK = 64  # numbers between the two matrices of the category head's teacher
 _CALIBRATION = 200
@@ -114,14 +113,14 @@ def train_embedding(
     before = _recall(learned.feature, learned.head, found, recipe)
     head, feature = learn(found, learned, trainer, recipe, seed=seed, folder=checkpoint)
     after = _recall(feature, head, found, recipe)
-    metrics = {
+    metrics: dict[str, float] = {
         "photos": len(np.unique(found.pairs[:, 0])),
         "pairs": len(found.pairs),
         "validating": len(found.validating()),
-        "recall_before": round(before, 4),
-        "recall_after": round(after, 4),
         "hours": round((time.monotonic() - begun) / 3600, 3),
     }
+    if before is not None and after is not None:
+        metrics |= {"recall_before": round(before, 4), "recall_after": round(after, 4)}
     if workers.number():
         return metrics
     page = checkpoint / PAGE
@@ -143,15 +142,15 @@ def train_embedding(
 
 
 def train_category(
-    *, images: Iterable[tuple[Pixels, str]], start: Path, out: Path, seed: int, tell: Tell
+    *, images: Iterable[tuple[Pixels, str, str]], start: Path, out: Path, seed: int, tell: Tell
 ) -> Mapping[str, float]:
     """Teach the category head the shop's own labels, and write the model version; detection and feature stay.
 
     Args:
-        images: whole photos with the id of their top category.
+        images: whole photos with the id of their top category and of their product.
         start: model folder to go on from.
         out: new model folder.
-        seed: not used: the head is fitted in closed form, so that every run gives the same.
+        seed: draws the photos by which the graphs are made int8; the head itself comes out the same every time.
         tell: is told how many photos were seen.
 
     Returns:
@@ -161,7 +160,6 @@ def train_category(
         InputError: too few labelled photos, or a start without a category head.
         ConflictError: `out` exists.
     """
-    del seed
     origin = read_model(start)
     learned = unpack(read_weights(start, origin)) if origin.weights is not None else None
     if learned is None or learned.category is None or origin.detect is None:
@@ -169,13 +167,16 @@ def train_category(
             f"model {origin.version} has no category head to go on from; activate base-2 or a model that was trained "
             "from it, then train"
         )
-    trunk, widen = folded_trunk(), learned.category.widen
+    trunk, widen, generator = folded_trunk(), learned.category.widen, np.random.default_rng(seed)
     pooled: list[NDArray[np.float32]] = []
     tops: list[str] = []
     held: list[bool] = []
     samples: list[Pixels] = []
-    for number, (pixels, top) in enumerate(images):
-        is_held_out = held_out(str(number))
+    taught: set[str] = set()
+    number = 0
+    for number, (pixels, top, product) in enumerate(images, 1):
+        is_held_out = top in taught and held_out(product)  # a category's first photo always teaches
+        taught.add(top)
         photo = torch.from_numpy(to_square(pixels, origin.detect.preprocessing)[None])
         with torch.inference_mode():
             for view in (photo,) if is_held_out else (photo, photo.flip(3)):
@@ -183,9 +184,12 @@ def train_category(
                 pooled.append(widened(widen, short).numpy())
                 tops.append(top)
                 held.append(is_held_out)
-        if number % 50 == 0:
+        if len(samples) < _CALIBRATION:
             samples.append(pixels)
-            tell("category", 0.0, {"photos": number + 1})
+        elif (place := int(generator.integers(number))) < _CALIBRATION:  # each photo is as likely to be kept
+            samples[place] = pixels
+        if number % 50 == 0:
+            tell("category", 0.0, {"photos": number})
     names = tuple(dict.fromkeys([*origin.detect.categories, *sorted(set(tops))]))
     if not tops:
         raise InputError("no catalogue image has a top category; import categories, or a category map, then train")
@@ -196,7 +200,7 @@ def train_category(
         fitted.head.teacher.compact(torch.from_numpy(rows.pooled), rank=min(TEACHER_RANK, len(rows.pooled)))
     truth = rows.labels[fitted.held_out]
     metrics = {
-        "photos": number + 1,
+        "photos": number,
         "held_out": len(truth),
         "accuracy": round(float((fitted.held_out_probabilities.argmax(1) == truth).mean()), 4),
     }
@@ -234,14 +238,8 @@ def read_start(start: Path) -> tuple[ModelFolder, Learned]:
 
 def recipe_for(found: TripletSet, learned: Learned) -> Recipe:
     """Return how much to learn: less where the start already finds subjects, and not more than the clicks can teach."""
-    pairs = len(found.teaching())
-    rounds = 5 if learned.head is None else 2
-    return Recipe(
-        mask_steps=100 if learned.head is None else 0,
-        rounds=rounds,
-        searched=min(2000, pairs),
-        feature_steps=min(300, max(50, pairs // 8)),
-    )
+    recipe = Recipe(feature_steps=min(300, max(50, len(found.teaching()) // 8)))
+    return recipe if learned.head is None else replace(recipe, mask_steps=0, rounds=2)
 
 
 def learn(
@@ -325,11 +323,11 @@ def predicted(detection: DetectionBranch | None, pictures: NDArray[np.uint8]) ->
     return torch.cat(parts).clone()
 
 
-def _recall(feature: FeatureBranch, head: BoxHead | None, found: TripletSet, recipe: Recipe) -> float:
-    """Return Recall@1 of the photos that validate, among all images of the triplets, the box as it is."""
+def _recall(feature: FeatureBranch, head: BoxHead | None, found: TripletSet, recipe: Recipe) -> float | None:
+    """Return Recall@1 of the photos that validate, among all images of the triplets; None: no photo validates."""
     rows = found.pairs[found.validating()]
     if not len(rows):
-        return 0.0
+        return None
     photos = found.photos[rows[:, 0]]
     detection = None if head is None else DetectionBranch(folded_trunk().requires_grad_(False), head)
     boxes, shown = predicted(detection, photos), image_crops(found, feature, detection, recipe)
@@ -394,12 +392,16 @@ def write_learned(
 
 def _card(version: str, origin: ModelFolder, metrics: Mapping[str, float], recipe: Recipe) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
+    about_recall = (
+        f"Recall: share of the {metrics['validating']} validating pairs whose photo finds its image first among the "
+        "images of the triplets. It says nothing about other shops.\n"
+    )
     return (
         f"# {version}\n\nTrained from `{origin.version}` by the clicks of one shop; it is that shop's own.\n\n"
         f"- **Data**: {metrics['pairs']} pairs of a query photo and a clicked image; no box, no label.\n"
         f"- **Licence of the start**: {origin.licence}\n- **Recipe**: `{recipe}`\n\n"
-        f"| measured | |\n|---|---|\n{rows}\n\nRecall: share of the {metrics['validating']} validating pairs "
-        "whose photo finds its image first among the images of the triplets. It says nothing about other shops.\n"
+        f"| measured | |\n|---|---|\n{rows}\n\n"
+        + (about_recall if "recall_after" in metrics else "No photo validates, so that nothing was measured.\n")
     )
 
 

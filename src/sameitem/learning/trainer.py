@@ -7,6 +7,7 @@ processes take the steps together, the first one writes and all of them read.
 import io
 import json
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,8 +146,8 @@ class Trainer:
 
     def _write(self, number: int, step: int, phase: Phase) -> None:
         if workers.count() > 1:
-            total = sum(float(value.double().sum()) for value in phase.state().values())
-            if workers.agreed(total) != total:
+            digest = float(zlib.crc32(b"".join(value.numpy().tobytes() for value in phase.state().values())))
+            if workers.agreed(digest) != digest:
                 raise ConflictError("the processes have learned different weights; train on machines of one kind")
         if workers.number():
             return
@@ -167,8 +168,8 @@ class Trainer:
         with np.load(self._folder / CHECKPOINT, allow_pickle=False) as kept:
             if str(kept["run"]) != self._run:
                 raise ConflictError(
-                    f"{self._folder.name} holds the checkpoint of another training (other data, seed or settings); "
-                    "give another folder, or delete it to start anew"
+                    f"{self._folder} holds the checkpoint of another training: its triplets, start model, seed or "
+                    "recipe are not these; start a new training, or delete the folder to begin this one anew"
                 )
             self._phase, self._step = (int(value) for value in kept["at"])
             self._kept = {

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ SIDE_PX = 224  # of the squares that are kept
 HELD_OUT = 0.1  # share of the photos that validate and never teach
 GROUP = 8  # photos of a batch from one neighbourhood of items, so that their negatives are hard for each other
 LEAST_PHOTOS = 32  # that teach; with fewer there is no batch
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,20 +81,27 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
     folder.mkdir(parents=True, exist_ok=True)
     photos, photo_there = _squares(list(photo_rows), photo, folder / "photos")
     images, image_there = _squares(list(image_rows), photo, folder / "images")
-    known = _readable(np.array(list(pairs), np.int64).reshape(-1, 2), photo_there, image_there)
-    held_out = np.array([is_validating(name) for name in photo_rows], np.bool_)
+    if not (photo_there.all() and image_there.all()):
+        _log.warning(
+            "%d of %d photos and %d of %d images cannot be read and teach nothing",
+            *((~photo_there).sum(), len(photo_rows), (~image_there).sum(), len(image_rows)),
+        )
+        photos, images = np.asarray(photos)[photo_there], np.asarray(images)[image_there]
+    validates = np.array([is_validating(name) for name in photo_rows], np.bool_)
     found = TripletSet(
         photos=photos,
         images=images,
         is_plain=np.array([has_plain_backdrop(image) for image in images], np.bool_),
-        pairs=known,
-        others=_readable(np.array(list(others), np.int64).reshape(-1, 2), photo_there, image_there),
-        is_held_out=held_out,
+        pairs=_readable(pairs, photo_there, image_there),
+        others=_readable(others, photo_there, image_there),
+        is_held_out=validates[photo_there],
     )
-    if len(np.unique(known[found.teaching(), 0])) < LEAST_PHOTOS:
+    teach = len(np.unique(found.pairs[found.teaching(), 0]))
+    if teach < LEAST_PHOTOS:
         raise InputError(
-            f"{triplets.name} has {len(known)} pairs of {len(photo_rows)} photos that can be read; need at least "
-            f"{LEAST_PHOTOS} photos with a click: wait for more clicks, then run `sameitem mine` again"
+            f"{triplets.name} names {len(photo_rows)} photos, of which {len(photos)} can be read and {teach} teach (a "
+            f"tenth validates); need at least {LEAST_PHOTOS} that teach: wait for more clicks, then run "
+            "`sameitem mine` again"
         )
     return found
 
@@ -177,9 +187,12 @@ def _squares(
 
 
 def _readable(
-    rows: NDArray[np.int64], photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]
+    rows: Iterable[tuple[int, int]], photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    return rows[photo_there[rows[:, 0]] & image_there[rows[:, 1]]]
+    """Return (n, 2) places of photo and image among those that could be read."""
+    named = np.array(list(rows), np.int64).reshape(-1, 2)
+    known = named[photo_there[named[:, 0]] & image_there[named[:, 1]]]
+    return np.stack([np.cumsum(there)[known[:, side]] - 1 for side, there in enumerate((photo_there, image_there))], 1)
 
 
 def in_parts(count: int, size: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,10 +30,6 @@ class Learned:
     feature: FeatureBranch
     head: BoxHead | None  # None: the model finds no subjects yet
     category: ShortCategory | None  # None: it tells no category
-
-    def with_head(self, head: BoxHead) -> "Learned":
-        """Return the same model with another head."""
-        return replace(self, head=head)
 
 
 def pack(learned: Learned) -> bytes:

@@ -10,16 +10,15 @@ index live, and either command run again finishes what it began.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from sameitem.core.durable import write_whole
-from sameitem.core.errors import ConflictError
+from sameitem.core.errors import ConflictError, NotFoundError
 from sameitem.engine.manifest import Manifest, read_manifest
-from sameitem.engine.versions import current, list_versions, make_live
+from sameitem.engine.versions import current, list_versions, make_live, switching
 from sameitem.features.model_folder import VERSION_PATTERN
 
 ACTIVE = "ACTIVE"
@@ -44,18 +43,19 @@ def read_generations(models_root: Path, *, start: str) -> Generations:
     Raises:
         ConflictError: ACTIVE is damaged or of another format.
     """
-    path = models_root / ACTIVE
+    name = f"{models_root.name}/{ACTIVE}"
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads((models_root / ACTIVE).read_bytes())
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-            raise ConflictError(f'{path} has no "format": {FORMAT}, the one this release reads; upgrade sameitem')
+            raise ConflictError(f'{name} has no "format": {FORMAT}, the one this release reads; upgrade sameitem')
         found = TypeAdapter(Generations).validate_python(content)
     except FileNotFoundError:
         return Generations(start)
-    except (ValueError, ValidationError) as error:
-        raise ConflictError(f"{path} is damaged ({error}); remove it and run `sameitem models activate V`") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConflictError(f"{name} is damaged ({reason}); remove it and run `sameitem models activate V`") from error
     if not all(VERSION_PATTERN.fullmatch(version) for version in (found.version, *found.previous)):
-        raise ConflictError(f"{path} names no model version; remove it and run `sameitem models activate V`")
+        raise ConflictError(f"{name} names no model version; remove it and run `sameitem models activate V`")
     return found
 
 
@@ -66,14 +66,15 @@ def go_forward(models_root: Path, index_root: Path, index_version: str, *, start
         NotFoundError: there is no such index version.
         ConflictError: it is damaged.
     """
-    model = read_manifest(index_root / index_version).model_version
-    before = read_generations(models_root, start=start)
-    earlier = (before.version, *before.previous)
-    after = Generations(model, tuple(version for version in earlier if version != model))
-    if after != before:
-        _write(models_root, after)
-    make_live(index_root, index_version)
-    return after
+    with switching(index_root):
+        model = read_manifest(index_root / index_version).model_version
+        before = read_generations(models_root, start=start)
+        earlier = (before.version, *before.previous)
+        after = Generations(model, tuple(version for version in earlier if version != model))
+        if after != before:
+            _write(models_root, after)
+        make_live(index_root, index_version)
+        return after
 
 
 def go_back(models_root: Path, index_root: Path, index_version: str, *, start: str) -> Generations:
@@ -83,21 +84,38 @@ def go_back(models_root: Path, index_root: Path, index_version: str, *, start: s
         NotFoundError: there is no such index version.
         ConflictError: it is damaged.
     """
-    make_live(index_root, index_version)
-    model = read_manifest(index_root / index_version).model_version
-    before = read_generations(models_root, start=start)
-    if model == before.version:
-        return before
-    earlier = (before.version, *before.previous)
-    after = Generations(model, earlier[earlier.index(model) + 1 :] if model in earlier else earlier)
-    _write(models_root, after)
-    return after
+    with switching(index_root):
+        make_live(index_root, index_version)
+        model = read_manifest(index_root / index_version).model_version
+        before = read_generations(models_root, start=start)
+        if model == before.version:
+            return before
+        earlier = (before.version, *before.previous)
+        after = Generations(model, earlier[earlier.index(model) + 1 :] if model in earlier else earlier)
+        _write(models_root, after)
+        return after
 
 
 def newest_index(index_root: Path, model_version: str) -> str | None:
     """Return the newest index version that a model made, live or not; None where there is none."""
-    made = (name for name, manifest in _manifests(index_root) if manifest.model_version == model_version)
-    return next(made, None)
+    return newest_indexes(index_root).get(model_version)
+
+
+def newest_indexes(index_root: Path) -> dict[str, str]:
+    """Return the newest index version of each model that made one, live or not; unreadable ones are passed over."""
+    newest: dict[str, str] = {}
+    for name in reversed(list_versions(index_root)):
+        if manifest := manifest_if_readable(index_root / name):
+            newest.setdefault(manifest.model_version, name)
+    return newest
+
+
+def manifest_if_readable(folder: Path) -> Manifest | None:
+    """Return the manifest of an index version; None where it is damaged, or was just cleared away."""
+    try:
+        return read_manifest(folder)
+    except (NotFoundError, ConflictError):
+        return None
 
 
 def comparable_index(index_root: Path, model_version: str) -> str | None:
@@ -106,26 +124,22 @@ def comparable_index(index_root: Path, model_version: str) -> str | None:
     The live version answers for its own model; for another, the newest version that saw at least as much of the
     catalogue as the live one did.
     """
-    live = current(index_root)
-    if live is not None and read_manifest(index_root / live).model_version == model_version:
-        return live
-    newest = newest_index(index_root, model_version)
-    if newest is None or live is None:
+    live, newest = current(index_root), newest_index(index_root, model_version)
+    if live is None:
         return newest
-    seen, needed = (int(read_manifest(index_root / name).extra["seq"]) for name in (newest, live))
-    return newest if seen >= needed else None
+    answers = manifest_if_readable(index_root / live)
+    if answers is None:  # nobody can tell what it saw
+        return None
+    if answers.model_version == model_version:
+        return live
+    made = manifest_if_readable(index_root / newest) if newest else None
+    return newest if made and int(made.extra["seq"]) >= int(answers.extra["seq"]) else None
 
 
 def kept_for_rollback(models_root: Path, index_root: Path, *, start: str) -> set[str]:
     """Return the index versions that pruning must leave: the newest one of the previous generation."""
     previous = read_generations(models_root, start=start).previous[:1]
     return {name for model in previous if (name := newest_index(index_root, model)) is not None}
-
-
-def _manifests(index_root: Path) -> Iterator[tuple[str, Manifest]]:
-    """Yield the index versions with their manifests, newest first."""
-    for name in reversed(list_versions(index_root)):
-        yield name, read_manifest(index_root / name)
 
 
 def _write(models_root: Path, generations: Generations) -> None:

@@ -29,12 +29,13 @@ from sameitem.catalog.taxonomy import OTHERS
 from sameitem.category.reference import ReferenceSet, choose_reference, write_reference
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
+from sameitem.core.photo_store import PhotoStore
 from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageId, Pixels, Product
 from sameitem.engine.build import COLOUR_BINS, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
-from sameitem.engine.versions import new_version, prune, publish, stage, start_build
+from sameitem.engine.versions import new_version, prune, publish, stage, start_build, switching
 from sameitem.features.cache import FeatureKey
 from sameitem.features.colour import describe_colour
 from sameitem.features.detect import Detector
@@ -193,7 +194,7 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 found.features(),
                 found.colours(),
                 settings.selection,
-                pixels_of=lambda content_hash: _picture(shop, content_hash),
+                pixels_of=lambda content_hash: _picture(shop.photos, content_hash),
             )
             ledger.fold(gallery.images, leaders)
         with steps.step("category"):
@@ -249,13 +250,14 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
 
 
 def _publish(shop: Shop, folder: Path, model_version: str) -> None:
-    if shop.active_model != model_version:
-        raise ConflictError(
-            f"model {shop.active_model} was made the active one while {model_version} built; run `sameitem build` again"
-        )
-    publish(shop.index_root, folder)
-    earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
-    prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
+    with switching(shop.index_root):
+        if (active := shop.active_model) != model_version:
+            raise ConflictError(
+                f"model {active} was made the active one while {model_version} built; run `sameitem build` again"
+            )
+        publish(shop.index_root, folder)
+        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
+        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
 
 
 def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Listed]:
@@ -306,7 +308,7 @@ def _extract(
             missing = np.setdiff1d(np.arange(len(part)), known.positions)
             gone = [row for row in known.positions if not shop.photos.has(part[row].content_hash)]
             readable[start + np.array(gone, np.int64)] = False  # the page could not show it
-            pictures = list(pool.map(lambda row, part=part: _picture(shop, part[row].content_hash), missing))
+            pictures = list(pool.map(lambda row, part=part: _picture(shop.photos, part[row].content_hash), missing))
             lost = [picture is NO_PICTURE for picture in pictures]
             readable[start + missing[lost]] = False
             rows = missing[np.logical_not(lost)]
@@ -329,10 +331,10 @@ def _subjects(pictures: Sequence[Pixels], boxes: Sequence[Box | None], detector:
     ]
 
 
-def _picture(shop: Shop, content_hash: ContentHash) -> Pixels:
+def _picture(photos: PhotoStore, content_hash: ContentHash) -> Pixels:
     """Return a stored photo; one black pixel, which looks like nothing else, where it is missing or damaged."""
     try:
-        return shop.photos.pixels(content_hash)
+        return photos.pixels(content_hash)
     except (NotFoundError, ImageError):
         return NO_PICTURE
 
@@ -412,15 +414,14 @@ def _image_ids(images: Sequence[CatalogueImage]) -> NDArray[np.int64]:
 
 
 def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
-    """Return features of photos that users searched with, where some are kept."""
+    """Return features of photos that users searched with, where some are kept; damaged ones are passed over."""
     hashes = list(islice(shop.query_photos.hashes(), REAL_QUERIES))
-    if not hashes:
-        return None
     features, detector = [], shop.detector(embedder.version)
     for start in range(0, len(hashes), BLOCK):
-        photos = [shop.query_photos.pixels(name) for name in hashes[start : start + BLOCK]]
-        features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
-    return np.concatenate(features)
+        pictures = [_picture(shop.query_photos, name) for name in hashes[start : start + BLOCK]]
+        if photos := [picture for picture in pictures if picture is not NO_PICTURE]:
+            features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
+    return np.concatenate(features) if features else None
 
 
 def _forget_photos(shop: Shop, now: datetime) -> None:

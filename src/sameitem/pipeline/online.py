@@ -4,6 +4,7 @@ photo -> intake -> subject and the model's word on the category -> feature -> ca
 -> answer, and the list that was shown written down, so that clicks can refer to it.
 """
 
+import logging
 import math
 import secrets
 import threading
@@ -35,6 +36,7 @@ from sameitem.pipeline.shop import Shop
 MAX_DEPTH = 1000  # start + num
 MAX_PAGE = 100
 CALLER, DETECTED, WHOLE_PHOTO = "caller", "detected", "whole_photo"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,23 @@ class Searcher:
                 return self._gallery
         raise UnavailableError("no index version is published yet; run `sameitem build` (or POST /v1/index:build)")
 
+    def models(self, gallery: Gallery) -> tuple[Embedder, Detector | None]:
+        """Return what made a gallery's features and finds its subjects, opened at the first call.
+
+        Raises:
+            UnavailableError: the live index needs a model that is missing or damaged.
+        """
+        version = gallery.model_version
+        try:
+            return self._shop.embedder(version), self._shop.detector(version)
+        except (NotFoundError, InputError) as error:
+            if self._version:  # somebody asked for just this one, and is told what is wrong with it
+                raise
+            _log.error("model %s of the live index cannot be used: %s", version, error)
+            raise UnavailableError(
+                "the model of the live index cannot be used; the operator can run `sameitem models rollback`"
+            ) from error
+
     def search(self, request: SearchRequest, *, record: bool = True) -> SearchAnswer:
         """Answer one query and write down what was shown.
 
@@ -191,7 +210,7 @@ class Searcher:
         Raises:
             InputError: a photo, box, filter, category or page that cannot be used; says which and why.
             NotFoundError: `image_of` names an image that is not in the catalogue.
-            UnavailableError: nothing was published yet.
+            UnavailableError: nothing was published yet, or the model of what is live is missing or damaged.
         """
         stage = _Stopwatch()
         wanted = _checked(request)
@@ -201,10 +220,9 @@ class Searcher:
         with stage("intake"):
             picture = self._take(request, record=record)
         with stage("detect"):
-            detector = self._shop.detector(gallery.model_version)
+            embedder, detector = self.models(gallery)
             query = _find_subject(detector, picture, request)
         with stage("feature"):
-            embedder = self._shop.embedder(gallery.model_version)
             general, feature = self._features(embedder, query, needs_general=gallery.reference is not None)
             weight = self._shop.settings.engine.colour_weight
             colour = describe_colour(query.subject.pixels) if weight else None

@@ -1,5 +1,6 @@
 """An opened shop: one folder (or database and folder) with its catalogue, photos, features, index and models."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from sameitem.catalog.store import Catalogue
 from sameitem.catalog.taxonomy import Taxonomy, load_taxonomy
 from sameitem.clicks.log import ClickLog
 from sameitem.core.database import open_database
-from sameitem.core.errors import NotFoundError
+from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.image_intake import ImageIntake
 from sameitem.core.jobs import JobTable
 from sameitem.core.photo_store import PhotoStore
@@ -20,6 +21,8 @@ from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
 from sameitem.features.model_folder import read_model, shipped_model
 from sameitem.pipeline.generations import read_generations
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,13 @@ class Shop:
 
         Raises:
             NotFoundError: there is no such version; names those that there are.
+            InputError: its folder is damaged, or holds another version.
         """
         if version not in self._embedders:
             part = self.settings.model
-            self._embedders[version] = Embedder(self.model_folder(version), threads=part.threads, batch=part.batch)
+            embedder = Embedder(self.model_folder(version), threads=part.threads, batch=part.batch)
+            _check_version(embedder.version, folder=version)
+            self._embedders[version] = embedder
         return self._embedders[version]
 
     @property
@@ -98,12 +104,30 @@ class Shop:
 
         Raises:
             NotFoundError: there is no such version; names those that there are.
+            InputError: its folder is damaged, or holds another version.
         """
         if version not in self._detectors:
             part, folder = self.settings.model, self.model_folder(version)
-            can = read_model(folder).detect is not None
+            model = read_model(folder)
+            _check_version(model.version, folder=version)
+            can = model.detect is not None
             self._detectors[version] = Detector(folder, threads=part.threads, batch=part.batch) if can else None
         return self._detectors[version]
+
+    def check_model(self, version: str) -> None:
+        """Read a model version from the disk, before something goes live that only it can answer for.
+
+        Raises:
+            ConflictError: it is missing or damaged.
+        """
+        try:
+            _check_version(read_model(self.model_folder(version)).version, folder=version)
+        except (NotFoundError, InputError) as error:
+            _log.warning("model %s cannot be used: %s", version, error)
+            raise ConflictError(
+                f"model {version} is missing or damaged, so that nothing could be searched with it; nothing was "
+                f"switched. Put the folder models/{version} back; `sameitem models list` tells what is wrong with it"
+            ) from error
 
     @property
     def index_root(self) -> Path:
@@ -136,6 +160,15 @@ class Shop:
 
     def _near(self, name: str) -> Path | None:
         return self.folder / name if name else None
+
+
+def _check_version(version: str, *, folder: str) -> None:
+    """Refuse a copied folder: the features of two versions would lie in one place."""
+    if version != folder:
+        raise InputError(
+            f'the folder models/{folder} holds model {version}; name the folder {version}, or write "version": '
+            f'"{folder}" into its manifest.json if that is a model of its own'
+        )
 
 
 def is_shop(folder: Path) -> bool:

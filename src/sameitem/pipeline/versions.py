@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sameitem.core.errors import NotFoundError
-from sameitem.engine.manifest import read_manifest
+from sameitem.engine.manifest import Manifest, read_manifest
 from sameitem.engine.versions import current, list_versions
-from sameitem.pipeline.generations import go_back
+from sameitem.pipeline.generations import go_back, manifest_if_readable
 from sameitem.pipeline.listings import DECISIONS, read_table
 from sameitem.pipeline.shop import Shop
 
@@ -21,9 +21,10 @@ class Versions:
 
 
 def show_versions(shop: Shop) -> Versions:
-    """Return every published version with size, certificate and selection report."""
-    live = current(shop.index_root)
-    return Versions(live, [_shown(shop, version, live) for version in reversed(list_versions(shop.index_root))])
+    """Return every published version with size, certificate and selection report; unreadable ones are passed over."""
+    live, names = current(shop.index_root), reversed(list_versions(shop.index_root))
+    readable = [manifest for name in names if (manifest := manifest_if_readable(shop.index_root / name))]
+    return Versions(live, [_shown(manifest, live) for manifest in readable])
 
 
 def show_version(shop: Shop, version: str, *, reason: str | None = None, limit: int = 20) -> dict[str, Any]:
@@ -32,10 +33,8 @@ def show_version(shop: Shop, version: str, *, reason: str | None = None, limit: 
     Raises:
         NotFoundError: there is no such version, or nothing was dropped for that reason.
     """
-    if version not in list_versions(shop.index_root):
-        known = ", ".join(list_versions(shop.index_root)) or "none"
-        raise NotFoundError(f"no index version {version!r}; there are: {known}")
-    shown = _shown(shop, version, current(shop.index_root))
+    _check_there(shop, version)
+    shown = _shown(read_manifest(shop.index_root / version), current(shop.index_root))
     rows = [row for row in read_table(shop.index_root / version / DECISIONS) if row["reason"]]
     if reason is not None:
         rows = [row for row in rows if row["reason"] == reason]
@@ -56,16 +55,24 @@ def switch_version(shop: Shop, version: str) -> None:
 
     Raises:
         NotFoundError: there is no such version.
+        ConflictError: it is damaged, or its model is missing or damaged; nothing was switched.
     """
+    _check_there(shop, version)
+    shop.check_model(read_manifest(shop.index_root / version).model_version)
     go_back(shop.models_root, shop.index_root, version, start=shop.settings.model.active)
 
 
-def _shown(shop: Shop, version: str, live: str | None) -> dict[str, Any]:
-    manifest = read_manifest(shop.index_root / version)
+def _check_there(shop: Shop, version: str) -> None:
+    versions = list_versions(shop.index_root)
+    if version not in versions:
+        raise NotFoundError(f"no index version {version!r}; there are: {', '.join(versions) or 'none'}")
+
+
+def _shown(manifest: Manifest, live: str | None) -> dict[str, Any]:
     size = sum(file.bytes for file in manifest.files.values())
     return {
-        "version": version,
-        "live": version == live,
+        "version": manifest.version,
+        "live": manifest.version == live,
         "created": manifest.created,
         "model_version": manifest.model_version,
         "images": manifest.counts.members,

@@ -8,18 +8,19 @@ from typing import Any
 
 from sameitem.clicks.held_out import is_held_out
 from sameitem.clicks.log import Session
-from sameitem.core.errors import InputError, RefusedError
+from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
+from sameitem.core.jobs import Cancelled
 from sameitem.core.records import ContentHash, ProductId
 from sameitem.engine.manifest import read_manifest
-from sameitem.engine.versions import current, prune
-from sameitem.evaluation.compare import Comparison, compare
+from sameitem.engine.versions import current, prune, switching
+from sameitem.evaluation.compare import Comparison, compare, product_groups
 from sameitem.evaluation.evaluate import LabelledQuery, evaluate, read_queries
 from sameitem.evaluation.gate import judge, too_few
 from sameitem.pipeline.generations import comparable_index, go_forward, kept_for_rollback
 from sameitem.pipeline.shop import Shop
 
 CLICK_QUERIES = 2_000  # newest held-out searches that are asked again
-CHOICES = ("click", "cart", "purchase")  # events that say: this is it
 
 Build = Callable[[str], str]  # model version -> index version of it, put beside the live one
 Hear = Callable[[str, float], None]  # what is done, percent of it
@@ -91,7 +92,7 @@ def activate(
     Args:
         shop: its index answers all the while.
         version: of the model.
-        force: switch whatever the gate says.
+        force: switch whatever the gate says, also where the two cannot be compared.
         queries: labelled photos for the gate; None: the searches of the click log that training leaves out.
         cursor: what `keep` was given last, {} at the beginning.
         keep: stores how far this is.
@@ -104,15 +105,17 @@ def activate(
     Raises:
         NotFoundError: there is no such model version, or no such file.
         RefusedError: the gate said no; nothing was switched.
+        ConflictError: the model is damaged; or the live index is, and `force` was not given.
     """
     shop.model_folder(version)
+    shop.check_model(version)
     live = current(shop.index_root)
-    if live is not None and read_manifest(shop.index_root / live).model_version == version:
+    if live is not None and _made_by(shop, live, force=force) == version:
         index, gate = live, cursor.get("gate")  # it is there already, perhaps by a run that was killed after the switch
     else:
         labelled = _labelled(shop, queries)
-        if live is not None and not force and len(labelled) < shop.settings.gate.least_queries:
-            raise _refused(version, [too_few(len(labelled), shop.settings.gate)])  # before an index is built in vain
+        if live is not None and not force and (reason := _too_few(shop, labelled)):
+            raise _refused(version, [reason])  # before an index is built in vain
         index = comparable_index(shop.index_root, version) or build(version)
         gate = cursor.get("gate") if cursor.get("index") == index else None
         if gate is None:
@@ -122,8 +125,9 @@ def activate(
             raise _refused(version, gate["reasons"])
     start = shop.settings.model.active
     generations = go_forward(shop.models_root, shop.index_root, index, start=start)
-    earlier = kept_for_rollback(shop.models_root, shop.index_root, start=start)
-    prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
+    with switching(shop.index_root):
+        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=start)
+        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
     return {"version": version, "index": index, "previous": list(generations.previous), "gate": gate}
 
 
@@ -134,18 +138,38 @@ def _refused(version: str, reasons: Sequence[str]) -> RefusedError:
     )
 
 
+def _made_by(shop: Shop, live: str, *, force: bool) -> str | None:
+    """Return the model of the live index; None where that is damaged and it shall be replaced all the same."""
+    try:
+        return read_manifest(shop.index_root / live).model_version
+    except (ConflictError, NotFoundError):
+        if force:
+            return None
+        raise
+
+
+def _too_few(shop: Shop, labelled: Sequence[LabelledQuery]) -> str:
+    return too_few(len(labelled), len(set(product_groups(labelled).tolist())), shop.settings.gate)
+
+
 def _ask_gate(
     shop: Shop, live: str | None, index: str, labelled: list[LabelledQuery], *, force: bool, hear: Hear
 ) -> dict[str, Any]:
     """Return what the gate says, for the job's result."""
     if live is None:
         return {"passed": True, "reasons": [], "not_judged": [], "forced": False, "comparison": None}
-    settings = shop.settings.gate
-    if len(labelled) < settings.least_queries:  # whatever they would say
-        reasons = [too_few(len(labelled), settings)]
-        return {"passed": False, "reasons": reasons, "not_judged": [], "forced": force, "comparison": None}
-    comparison = compare_indexes(shop, live, index, labelled, hear)
-    judgement = judge(comparison, settings, needs_gain=False)
+    if reason := _too_few(shop, labelled):  # whatever they would say
+        return {"passed": False, "reasons": [reason], "not_judged": [], "forced": force, "comparison": None}
+    try:
+        comparison = compare_indexes(shop, live, index, labelled, hear)
+    except Cancelled:
+        raise
+    except (InputError, NotFoundError, ConflictError) as error:
+        if not force:
+            raise
+        reason = f"the two could not be compared: {error}"
+        return {"passed": False, "reasons": [reason], "not_judged": [], "forced": True, "comparison": None}
+    judgement = judge(comparison, shop.settings.gate, needs_gain=False)
     forced = force and not judgement.passed
     return {**asdict(judgement), "forced": forced, "comparison": comparison.as_json()}
 
@@ -163,7 +187,7 @@ def held_out_queries(shop: Shop) -> list[LabelledQuery]:
     queries: deque[LabelledQuery] = deque(maxlen=CLICK_QUERIES)
     for session in shop.clicks.sessions():
         photo = session.search.photo_hash
-        if is_held_out(session.search.search_id) and photo and (chosen := _chosen(session)):
+        if is_held_out(photo or session.search.search_id) and photo and (chosen := _chosen(session)):
             path = shop.query_photos.path(ContentHash(photo))
             if path.is_file():
                 queries.append(LabelledQuery(path, chosen[0], others=tuple(chosen[1:])))
@@ -173,5 +197,5 @@ def held_out_queries(shop: Shop) -> list[LabelledQuery]:
 def _chosen(session: Session) -> list[ProductId]:
     """Return the products that were clicked and not dismissed, in the order of the clicks."""
     dismissed = {event.product_id for event in session.events if event.type == "dismiss"}
-    clicked = (event.product_id for event in session.events if event.type in CHOICES)
+    clicked = (event.product_id for event in session.events if event.type in CLICK_TYPES)
     return [product_id for product_id in dict.fromkeys(clicked) if product_id not in dismissed]

@@ -1,13 +1,15 @@
 """A shop's click log to triplets: the distances of its models and of local features, given to `clicks.triplets`.
 
-The log is read once and never held: pictures are embedded a block of sessions at a time, and what was computed stays in
-the feature cache, so that an interrupted run begins again without paying twice.
+The log is read once and never held: pictures are embedded a block of sessions at a time, and what was computed is kept,
+so that an interrupted run begins again without paying twice. A catalogue image is embedded as builds do it, and its
+feature kept where theirs are; a photo as serving does it, and kept apart: the same picture may be both.
 """
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,38 @@ from numpy.typing import NDArray
 from sameitem.clicks.fused_distance import MIN_PAIRS, FusedDistance, LocalCheck, Term, feature_distance
 from sameitem.clicks.log import Session
 from sameitem.clicks.triplet_file import write_triplets
-from sameitem.clicks.triplets import Distances, MiningReport, MiningRules, Picture, Tally, compared, mine, photo_of
-from sameitem.core.durable import write_whole
+from sameitem.clicks.triplets import (
+    Distance,
+    Distances,
+    MiningReport,
+    MiningRules,
+    Picture,
+    Tally,
+    compared,
+    mine,
+    photo_of,
+)
+from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ImageError, InputError, NotFoundError
 from sameitem.core.records import Box, ContentHash, ImageId, Pixels
 from sameitem.core.settings import MiningSettings
+from sameitem.features.cache import FeatureCache
 from sameitem.features.colour import describe_colour
+from sameitem.features.detect import SAME_OBJECT, Detector
 from sameitem.features.embed import Embedder
 from sameitem.features.preprocess import crop
-from sameitem.features.subject import Subject, catalogue_subjects, centred_views, detected_part, part_of
+from sameitem.features.subject import Subject, catalogue_subjects, centred_views, detected_part, part_of, user_subjects
 from sameitem.matching.rootsift import LocalFeatures, detect
 from sameitem.matching.similarity import is_same, verify_features
+from sameitem.metrics.boxes import iou
 from sameitem.pipeline.generations import read_generations
 from sameitem.pipeline.shop import Shop
 
 TRIPLETS = "triplets.parquet"  # in the shop's folder, unless another place is named
 KEY = "mining.key"  # secret of the shop by which the users of triplets are hashed
+KEY_BYTES = 32
+PHOTO_FEATURES = "photo-features"  # in the shop's folder: the features of searched photos, a cache like features/
+LEAST_IMAGES = 11  # different ones, so that there are `MIN_PAIRS` pairs of two
 RANDOM_PHOTOS, RANDOM_IMAGES = 1000, 2000  # whose distances tell how far random pairs are apart
 _BLOCK_SESSIONS = 256  # whose pictures are looked up and embedded together ...
 _BLOCK_PICTURES = 4096  # ... as long as they have no more pictures
@@ -41,6 +59,7 @@ _KEPT_LOCAL = 256  # pictures whose local features are at hand, 0.5 MB each
 _WHOLE = 0.5  # largest share that a rank may become in a tiny gallery
 
 Hear = Callable[[float, Mapping[str, int]], None]  # percent, counts
+Choose = Callable[[Pixels, Box | None], Subject]  # what of a picture is embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +105,25 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
         hear: is told how far it is; may raise to stop, which leaves an earlier file as it is.
 
     Raises:
-        InputError: the log or the catalogue is too small to tell near from far, or the settings contradict each other.
+        InputError: the log or the catalogue is too small to tell near from far, or `mining.key` is damaged.
         NotFoundError: there is no such model version.
     """
     settings, images = shop.settings.mining, shop.catalogue.counts().images
     models = tuple(fused_models(shop) if versions is None else versions)
     rules = mining_rules(settings, images)
     pictures = _Pictures(shop)
-    features = [_Features(shop, shop.embedder(version), pictures) for version in models]
+    sources = [_source(shop, version, pictures) for version in models]
     hear(0.0, {})
     photos, listed = _random_pictures(shop, np.random.default_rng(0))
-    if len(photos) * len(listed) < MIN_PAIRS:
-        raise InputError(
-            f"need at least {MIN_PAIRS} pairs of a searched photo and a catalogue image to tell near from far, got "
-            f"{len(photos)} photo(s) that are kept and {len(listed)} image(s); collect more searches "
-            "(search.photo_days > 0), or import a log: `sameitem import-clicks FILE`"
-        )
+    _check_enough(photos, listed)
+    user_key = _user_key(shop.folder)
     local = _local_check(pictures, rules, settings, images)
-    for source in features:
-        source.hold([*photos, *listed])
-    of_photos = tuple(_term(source, photos, listed) for source in features)
-    of_images = tuple(_term(source, listed[:RANDOM_PHOTOS], listed) for source in features)
+    for source in sources:
+        source.hold(photos, listed)
+    of_photos = tuple(_term(source.version, source.photo_to_image, photos, listed) for source in sources)
+    of_images = tuple(
+        _term(source.version, source.image_to_image, listed[:RANDOM_PHOTOS], listed) for source in sources
+    )
     distances = Distances(
         to_clicked=FusedDistance(of_photos, local),
         to_others=FusedDistance(of_photos),
@@ -114,11 +131,11 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
     )
     tally = Tally()
     triplets = mine(
-        _prepared(shop.clicks.sessions(), rules, pictures, features, _hearing(hear, shop.clicks.count(), tally)),
+        _prepared(shop.clicks.sessions(), rules, pictures, sources, _hearing(hear, shop.clicks.count(), tally)),
         distances,
         pictures_of=pictures.of,
         rules=rules,
-        user_key=_user_key(shop.folder),
+        user_key=user_key,
         tally=tally,
     )
     report = write_triplets(out, triplets, tally)
@@ -126,9 +143,21 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
 
 
 def fused_models(shop: Shop) -> tuple[str, ...]:
-    """Return the active model, the one before it, and the base model whose feature is general; each once."""
+    """Return the active model, the one before it, and the base model whose feature is general; each once.
+
+    The one before is left out where its folder was deleted.
+    """
     generations = read_generations(shop.models_root, start=shop.settings.model.active)
-    return tuple(dict.fromkeys((generations.version, *generations.previous[:1], shop.base_embedder.version)))
+    before = [version for version in generations.previous[:1] if _is_there(shop, version)]
+    return tuple(dict.fromkeys((generations.version, *before, shop.base_embedder.version)))
+
+
+def _is_there(shop: Shop, version: str) -> bool:
+    try:
+        shop.model_folder(version)
+    except NotFoundError:
+        return False
+    return True
 
 
 def mining_rules(settings: MiningSettings, images: int) -> MiningRules:
@@ -153,13 +182,39 @@ def _hearing(hear: Hear, total: int, tally: Tally) -> Callable[[], None]:
     return one_more
 
 
+def _check_enough(photos: Sequence[Picture], listed: Sequence[Picture]) -> None:
+    different = len({image.content_hash for image in listed})
+    if different < LEAST_IMAGES:
+        raise InputError(
+            f"need at least {LEAST_IMAGES} different catalogue images to tell near from far, got {different}; import "
+            "more: `sameitem import SOURCE`"
+        )
+    if len(photos) * len(listed) < MIN_PAIRS:
+        raise InputError(
+            f"need at least {MIN_PAIRS} pairs of a searched photo and a catalogue image to tell near from far, got "
+            f"{len(photos)} photo(s) that are kept and {len(listed)} image(s); collect more searches "
+            "(search.photo_days > 0), or import a log: `sameitem import-clicks FILE`"
+        )
+
+
 def _user_key(folder: Path) -> bytes:
     """Return the shop's secret, made when it is first needed, so that a user has the same name in every file."""
     file = folder / KEY
     if not file.is_file():
-        write_whole(file, secrets.token_bytes(32))
-        file.chmod(0o600)
-    return file.read_bytes()
+        part = file.with_name(f".{KEY}.{secrets.token_hex(8)}.part")
+        with open(part, "xb", opener=partial(os.open, mode=0o600)) as stream:  # never readable for others
+            stream.write(secrets.token_bytes(KEY_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.rename(file)
+        sync_folder(folder)
+    key = file.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise InputError(
+            f"{file} is damaged: need {KEY_BYTES} bytes, got {len(key)}; restore it from the backup, or remove it: "
+            "users then get other names"
+        )
+    return key
 
 
 # ---- what the log's pictures are ----
@@ -214,7 +269,7 @@ def _prepared(
     sessions: Iterator[Session],
     rules: MiningRules,
     pictures: _Pictures,
-    features: Sequence["_Features"],
+    sources: Sequence["_Source"],
     one_more: Callable[[], None],
 ) -> Iterator[Session]:
     """Yield the sessions, having looked up and embedded what a block of them compares before its first."""
@@ -224,8 +279,8 @@ def _prepared(
     def ready() -> Iterator[Session]:
         pictures.hold(list(wanted))
         photos = [photo_of(session.search) for session in block if compared(session, rules)]
-        for source in features:
-            source.hold([*photos, *pictures.block.values()])
+        for source in sources:
+            source.hold(photos, list(pictures.block.values()))
         for session in block:
             one_more()
             yield session
@@ -246,17 +301,12 @@ def _prepared(
 class _Features:
     """Unit features of pictures by one model: of the block, else from the cache, else computed and put there."""
 
-    def __init__(self, shop: Shop, embedder: Embedder, pictures: _Pictures) -> None:
+    def __init__(self, embedder: Embedder, cache: FeatureCache, choose: Choose, pictures: _Pictures) -> None:
         self._embedder = embedder
-        self._cache = shop.cache(embedder)
-        self._detector = shop.detector(embedder.version)
+        self._cache = cache
+        self._choose = choose
         self._pictures = pictures
         self._block: dict[Picture, NDArray[np.float32]] = {}
-
-    @property
-    def version(self) -> str:
-        """The model version."""
-        return self._embedder.version
 
     def hold(self, pictures: Sequence[Picture]) -> None:
         """Keep the features of these pictures at hand, and forget the others."""
@@ -265,7 +315,7 @@ class _Features:
 
     def of(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """Return (pictures, dim) rows, NaN where a photo is not kept any more."""
-        missing = [picture for picture in pictures if picture not in self._block]
+        missing = list(dict.fromkeys(picture for picture in pictures if picture not in self._block))
         self._block |= dict(zip(missing, self._find(missing), strict=True))
         return np.stack([self._block[picture] for picture in pictures])
 
@@ -278,36 +328,88 @@ class _Features:
         missing = np.delete(np.arange(len(kept)), known.positions)
         for start in range(0, len(missing), _BLOCK_SESSIONS):
             part = [kept[position] for position in missing[start : start + _BLOCK_SESSIONS]]
-            whole = {row: pixels for row in part if (pixels := self._pictures.pixels(pictures[row])) is not None}
-            if not whole:
+            read = {row: pixels for row in part if (pixels := self._pictures.pixels(pictures[row])) is not None}
+            if not read:
                 continue
-            subjects = [self._subject(pixels, pictures[row].box) for row, pixels in whole.items()]
+            subjects = [self._choose(pixels, pictures[row].box) for row, pixels in read.items()]
             found = self._embedder.embed_views([subject.views for subject in subjects])
-            rows[list(whole)] = found
+            rows[list(read)] = found
             colours = np.stack([describe_colour(subject.pixels) for subject in subjects])
-            self._cache.put([(pictures[row].content_hash, pictures[row].box) for row in whole], found, colours)
+            self._cache.put([(pictures[row].content_hash, pictures[row].box) for row in read], found, colours)
         return rows
 
-    def _subject(self, pixels: Pixels, box: Box | None) -> Subject:
-        """Return what of a picture is embedded, as serving and builds choose it."""
-        if box is None:  # a catalogue image whose subject nobody gave
-            return catalogue_subjects([pixels], self._detector)[0]
-        left_out = max(box.left, box.top, pixels.shape[1] - box.right, pixels.shape[0] - box.bottom)
-        if left_out < 1:  # nobody knew where the subject of this photo is
-            return centred_views(pixels)
-        return part_of(pixels, box) if self._detector is None else detected_part(pixels, box, self._detector.views)
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """How one model sees photos and catalogue images."""
+
+    version: str
+    photos: _Features
+    images: _Features
+
+    @property
+    def photo_to_image(self) -> Distance:
+        return feature_distance(self.photos.of, self.images.of)
+
+    @property
+    def image_to_image(self) -> Distance:
+        return feature_distance(self.images.of, self.images.of)
+
+    def hold(self, photos: Sequence[Picture], images: Sequence[Picture]) -> None:
+        """Keep the features of these at hand, and forget the others."""
+        self.photos.hold(photos)
+        self.images.hold(images)
 
 
-def _term(features: _Features, anchors: Sequence[Picture], images: Sequence[Picture]) -> Term:
+def _source(shop: Shop, version: str, pictures: _Pictures) -> _Source:
+    embedder, detector = shop.embedder(version), shop.detector(version)
+    of_photos = FeatureCache(shop.folder / PHOTO_FEATURES, embedder.version, embedder.dim)
+    return _Source(
+        embedder.version,
+        photos=_Features(embedder, of_photos, partial(searched_subject, detector=detector), pictures),
+        images=_Features(embedder, shop.cache(embedder), partial(listed_subject, detector=detector), pictures),
+    )
+
+
+def listed_subject(pixels: Pixels, box: Box | None, *, detector: Detector | None) -> Subject:
+    """Return what of a catalogue image builds embed: the shop's part of it, else what the model chooses."""
+    return catalogue_subjects([pixels], detector)[0] if box is None else part_of(pixels, box)
+
+
+def searched_subject(pixels: Pixels, box: Box | None, *, detector: Detector | None) -> Subject:
+    """Return what of a photo serving embeds.
+
+    The log does not say who chose the box: an object that the model sees, too, was found by a model of the shop, this
+    one or another; any other box was given.
+    """
+    if box is None:
+        return user_subjects([pixels], detector)[0]
+    around = np.array([(box.left, box.top, box.right, box.bottom)])
+    if detector is not None:
+        seen = detector.detect([pixels])[0].boxes
+        boxes = np.array([(one.left, one.top, one.right, one.bottom) for one in seen])
+        is_seen = iou(boxes, around).max() > SAME_OBJECT
+        return detected_part(pixels, box, detector.views) if is_seen else part_of(pixels, box)
+    is_whole = np.abs(around - [(0, 0, pixels.shape[1], pixels.shape[0])]).max() < 1
+    return centred_views(pixels) if is_whole else part_of(pixels, box)
+
+
+def _term(version: str, distance: Distance, anchors: Sequence[Picture], images: Sequence[Picture]) -> Term:
     """Return the distance by one model, and how far random pairs are apart by it; a picture is no pair with itself."""
-    distance = feature_distance(features.of)
     ours, theirs = (np.array([picture.content_hash for picture in pictures]) for pictures in (anchors, images))
     found = []
     for start in range(0, len(anchors), _ANCHORS):
         rows = slice(start, start + _ANCHORS)
         apart = distance(anchors[rows], images)
         found.append(apart[~np.isnan(apart) & (ours[rows, None] != theirs)])
-    return Term(features.version, distance, np.sort(np.concatenate(found)))
+    pairs = np.sort(np.concatenate(found))
+    if len(pairs) < MIN_PAIRS:
+        raise InputError(
+            f"need at least {MIN_PAIRS} pairs of different pictures to tell near from far, got {len(pairs)} that model "
+            f"{version} could compare, of {len(anchors)} and {len(images)} pictures; import again what is missing or "
+            "damaged in images/ and query-photos/, or collect more"
+        )
+    return Term(version, distance, pairs)
 
 
 def _local_check(pictures: _Pictures, rules: MiningRules, settings: MiningSettings, images: int) -> LocalCheck | None:

@@ -12,11 +12,13 @@ from typing import Any, Protocol, cast
 from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
 from sameitem.core.jobs import Job
 from sameitem.core.records import ContentHash, Pixels
-from sameitem.features.model_folder import PAGE, VERSION_PATTERN, read_model
+from sameitem.features.model_folder import PAGE, read_model
+from sameitem.pipeline.models import check_new_version
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.mining import TRIPLETS
 
 CHECKPOINTS = "training"  # a folder per job
+PIXELS = "pixels"  # in it: copies of photos that a trainer makes for itself
 KINDS = ("embedding", "category")
 
 TellTraining = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, losses and rates
@@ -55,13 +57,13 @@ class LabelledImages:
 
     shop: Shop
 
-    def __iter__(self) -> Iterator[tuple[Pixels, str]]:
-        """Yield whole photos and top category ids in the order of image ids; photos that are gone are left out."""
+    def __iter__(self) -> Iterator[tuple[Pixels, str, str]]:
+        """Yield whole photos, top category ids and product ids by image id; photos that are gone are left out."""
         for batch in self.shop.catalogue.scan():
             for image, product in batch:
                 if top := self.shop.taxonomy.top_of(product.category):
                     try:
-                        yield self.shop.photos.pixels(image.content_hash), top
+                        yield self.shop.photos.pixels(image.content_hash), top, product.product_id
                     except (NotFoundError, ImageError):
                         continue
 
@@ -104,15 +106,13 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
     Raises:
         NotFoundError: there are no triplets.
         InputError: an unknown kind of model, nothing to learn from, or no training stack.
-        ConflictError: a model version of that name exists.
+        ConflictError: the name is taken.
     """
     kind, asked = str(job.arguments["model"]), job.arguments
     if kind not in KINDS:
         raise InputError(f"need a model of {', '.join(KINDS)}, got {kind!r}", field="model")
-    if asked["name"] and not VERSION_PATTERN.fullmatch(asked["name"]):
-        raise InputError(
-            f"need a name of 1-64 letters, digits, dots, dashes or underscores, got {asked['name']!r}", field="name"
-        )
+    if asked["name"]:
+        check_new_version(asked["name"])
     version = asked["name"] or f"{kind}-{datetime.fromtimestamp(job.created_at, UTC):%Y%m%d-%H%M%S}"
     out, checkpoint = shop.models_root / version, shop.folder / CHECKPOINTS / job.id
     begun = time.monotonic()
@@ -142,6 +142,7 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
         raise ConflictError(f"model version {version!r} exists and model versions never change; choose another --name")
     if metrics is None:  # it was finished by a run that was killed before it could say so
         metrics = read_model(out).metrics
+    shutil.rmtree(checkpoint / PIXELS, ignore_errors=True)  # users' photos are kept for their days, not for longer
     return {
         "version": version,
         "metrics": dict(metrics),
@@ -157,7 +158,7 @@ def _photo(shop: Shop, content_hash: ContentHash) -> Pixels:
 
 def _clear_checkpoints(shop: Shop) -> None:
     """Remove what trainings left that ended one way or another."""
-    going_on = {job.id for job in shop.jobs.list(1000) if not job.is_finished}
+    going_on = {job.id for job in shop.jobs.pending(["train"])}
     for folder in (shop.folder / CHECKPOINTS).glob("*/"):
         if folder.name not in going_on:
             shutil.rmtree(folder)
