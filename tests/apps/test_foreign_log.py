@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def write_log(built_folder: Path, folder: Path) -> Path:
     shop = open_shop(copied(built_folder, folder / "seen"))
     products = sorted(product.product_id for product in shop.catalogue.products())
     generator, lines = np.random.default_rng(0), []
-    for number, errand in enumerate(edited_errands(shop, generator, most=PHOTOS)):
+    for number, errand in enumerate(islice(edited_errands(shop, generator, most=PHOTOS), PHOTOS)):
         (folder / f"{number}.jpg").write_bytes(errand.photo)
         right = min(errand.wanted)
         others = [product for product in products if product not in errand.wanted]

@@ -128,7 +128,7 @@ def test_a_search_leaves_a_rectangle_and_a_certainty_for_each_pair_that_it_looke
 
 
 def test_a_step_of_two_batches_goes_along_the_mean_of_their_gradients(found: TripletSet) -> None:
-    both = feature_phase(found, recipe=replace(RECIPE, batches=2, kept_near=0.0, margin=2.0))
+    both = feature_phase(found, recipe=replace(RECIPE, batches=2, kept_near=0.0, same_item=0.0))
     parts = [both._loss(0, part) for part in (0, 1)]
     weights = list(both._branch.changeable().values())
     mean = torch.autograd.grad(sum(loss for loss, _ in parts) / 2, weights)
