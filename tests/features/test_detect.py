@@ -167,6 +167,11 @@ def test_as_many_logits_as_categories_are_needed(tmp_path: Path) -> None:
         Detector(tmp_path / "drawn").detect([solid((0, 0, 0))])
 
 
+def test_a_score_that_rounding_lifts_above_one_is_one(tmp_path: Path) -> None:
+    (detection,) = found(tmp_path / "m", [(0.1, 0.1, 0.5, 0.5)], [1.0000004]).detect([solid((0, 0, 0))])
+    assert detection.scores == (1.0,)
+
+
 @pytest.mark.parametrize(
     ("box", "score", "word"), [((0.0, 0.0, np.nan, 1.0), 0.5, "finite"), ((0.0, 0.0, 1.0, 1.0), 1.5, "0..1")]
 )

@@ -16,6 +16,7 @@ from sameitem.metrics.boxes import iou
 
 SAME_OBJECT = 0.7  # candidates that overlap a better one by more are the same object
 LEAST_SCORE = 0.1  # candidates below are no object; the best one stays
+_ROUNDING = 1e-3  # of a score, a sum of shares in float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +93,7 @@ class Detector:
                 found.append(
                     Detection(
                         boxes=tuple(Box(*map(float, placed[row])) for row in kept),
-                        scores=tuple(float(scores[row]) for row in kept),
+                        scores=tuple(min(1.0, max(0.0, float(scores[row]))) for row in kept),
                         category_probabilities=shares,
                     )
                 )
@@ -107,7 +108,7 @@ class Detector:
                 f"model {self.version} needs finite outputs (n, k, 4), (n, k) and (n, {len(self.categories)}) of its "
                 f"graph {DETECT!r}, got {[output.shape for output in outputs]}; export it again"
             )
-        if scores.min() < 0 or scores.max() > 1:
+        if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
             raise InputError(f"model {self.version} gave box scores outside 0..1; export it again")
 
     def _placed(self, boxes: NDArray[np.float64], photo: Pixels) -> NDArray[np.float64]:
