@@ -17,9 +17,10 @@ def predict(
     *,
     alpha: float,
     votable: Collection[str] = EVERYTHING,
+    unlabelled: float = 1.0,
     temperature: float = 1.0,
 ) -> Prediction:
-    return predict_category(model, vote, votable=votable, alpha=alpha, temperature=temperature)
+    return predict_category(model, vote, votable=votable, unlabelled=unlabelled, alpha=alpha, temperature=temperature)
 
 
 def test_both_opinions_are_weighed_by_alpha_whatever_their_order() -> None:
@@ -67,6 +68,17 @@ def test_probabilities_always_sum_to_one() -> None:
 def test_a_category_that_cannot_be_voted_for_keeps_what_the_model_says() -> None:
     found = predict(MODEL, [("shoes", 0.75), ("tops", 0.25)], alpha=0.0, votable=("tops", "shoes"))
     assert dict(found.ranked()) == pytest.approx({"watches": 0.1, "shoes": 0.9 * 0.75, "tops": 0.9 * 0.25})
+
+
+def test_a_category_that_is_not_in_the_shop_is_believed_as_far_as_products_have_no_category() -> None:
+    vote, votable = [("shoes", 0.75), ("tops", 0.25)], ("tops", "shoes")
+    none = predict([("watches", 0.9), ("shoes", 0.1), ("tops", 0.0)], vote, alpha=0.3, votable=votable, unlabelled=0.0)
+    assert dict(none.ranked()) == pytest.approx({"shoes": 0.3 + 0.7 * 0.75, "tops": 0.7 * 0.25})
+    assert none.model == "watches"
+    half = predict([("watches", 0.5), ("shoes", 0.5), ("tops", 0.0)], vote, alpha=0.0, votable=votable, unlabelled=0.5)
+    assert dict(half.ranked())["watches"] == pytest.approx(0.25 / 0.75)
+    only = predict([("watches", 1.0)], vote, alpha=0.3, votable=votable, unlabelled=0.0)
+    assert (only.source, dict(only.ranked())) == ("knn", dict(vote))
 
 
 def test_a_temperature_below_one_makes_the_fusion_surer_and_keeps_its_order() -> None:

@@ -1,6 +1,6 @@
 """A photo's category from two opinions: the model's probabilities and the vote of the reference set (article §01.2)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,25 +39,29 @@ def predict_category(
     vote: Sequence[Opinion],
     *,
     votable: Collection[str],
+    unlabelled: float,
     alpha: float,
     temperature: float,
 ) -> Prediction:
     """Make one opinion of the model's and the vote's.
 
     A category that the model does not know keeps its share of the vote, and one that cannot be voted for the model's
-    probability; only the rest is weighed.
+    probability; only the rest is weighed. What cannot be voted for may not be in the shop at all, so the model is
+    believed there only as far as there are products whose category nobody told.
 
     Args:
         model: top category ids and their probabilities, which sum to 1; empty where the model has no categories.
         vote: the same of the reference set; empty where there is none.
         votable: top category ids that the reference set holds.
+        unlabelled: share of the shop's products whose category nobody told, 0..1.
         alpha: share of the model, 0..1.
         temperature: of the fused probabilities; below 1, because an average of two opinions is less sure than it could
             be.
 
     Source: article §01.2, FORMULAS §3.
     """
-    said, voted = dict(model), dict(vote)
+    voted = dict(vote)
+    said = _in_the_shop(dict(model), {*votable, *voted}, unlabelled) if voted else dict(model)
     tops = tuple(dict.fromkeys([*said, *voted]))
     if not tops:
         return Prediction(NONE, (), np.empty(0))
@@ -72,6 +76,13 @@ def predict_category(
         source=FUSED if said and voted else MODEL if said else KNN,
         tops=tops,
         probabilities=temper(probabilities, temperature) if said and voted else probabilities,
-        model=max(said, key=said.__getitem__, default=""),
+        model=max(model, key=lambda opinion: opinion[1], default=("", 0.0))[0],
         knn=max(voted, key=voted.__getitem__, default=""),
     )
+
+
+def _in_the_shop(said: Mapping[str, float], votable: Collection[str], unlabelled: float) -> Mapping[str, float]:
+    """Return what the model says of the categories that the shop can have; empty where that is nothing."""
+    likely = {top: share if top in votable else share * unlabelled for top, share in said.items()}
+    total = sum(likely.values())
+    return {top: share / total for top, share in likely.items()} if total > 0 else {}

@@ -168,6 +168,12 @@ class Gallery:
         """The top categories that the reference set can vote for."""
         return self.reference.top_names if self.reference is not None else ()
 
+    @property
+    def unlabelled(self) -> float:
+        """The share of products whose category nobody told, 0..1."""
+        leaves = self._product_leaves()
+        return float(_among(leaves, {""}).mean()) if len(leaves.codes) else 1.0
+
     def vote(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[str, float]]:
         """Return the top categories that the reference set votes for, best first, shares adding up to 1.
 

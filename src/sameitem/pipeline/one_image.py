@@ -97,6 +97,7 @@ def place_image(
             told,
             vote,
             votable=gallery.votable if gallery else (),
+            unlabelled=gallery.unlabelled if gallery else 1.0,
             alpha=settings.alpha,
             temperature=settings.temperature,
         )

@@ -233,6 +233,7 @@ class Searcher:
                 query.told,
                 vote,
                 votable=gallery.votable,
+                unlabelled=gallery.unlabelled,
                 alpha=settings.alpha,
                 temperature=settings.temperature,
             )
