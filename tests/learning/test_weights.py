@@ -1,4 +1,5 @@
 import io
+import struct
 import zipfile
 
 import numpy as np
@@ -67,6 +68,13 @@ def zipped(name: str, data: bytes) -> bytes:
     return out.getvalue()
 
 
+def marked(content: bytes, *, flags: int = 0, method: int = 0) -> bytes:
+    """Set the flags and the compression method of a zip's only member, in both of its headers."""
+    words = struct.pack("<HH", flags, method)
+    directory = content.index(b"PK\x01\x02")
+    return content[:6] + words + content[10 : directory + 8] + words + content[directory + 12 :]
+
+
 PROJECTION, POOLING = np.zeros((1280, 128), np.float16), np.array([1, 0], np.float32)
 
 
@@ -87,8 +95,10 @@ PROJECTION, POOLING = np.zeros((1280, 128), np.float16), np.array([1, 0], np.flo
         npz(**{"feature.projection": PROJECTION, "feature.pooling": POOLING, "head.strange": POOLING}),
         npz(**{"feature.projection": np.array([{"pickled": 1}], object), "feature.pooling": POOLING}),
         zipped("feature.projection.npy", b"\x93NUMPY\x01\x00\xff\xffdamaged"),
+        marked(zipped("feature.projection.npy", b"an unknown compression"), method=99),
+        marked(zipped("feature.projection.npy", b"behind a password"), flags=1),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_other_bytes_are_refused_and_nothing_is_unpickled(hostile: bytes) -> None:
     with pytest.raises(InputError, match="cannot be trained on"):

@@ -19,7 +19,7 @@ from sameitem.learning.category import ShortCategory, category_arrays, category_
 from sameitem.learning.network import BoxHead, FeatureBranch, SubjectPooling
 from sameitem.learning.trunk import CHANNELS, folded_trunk
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError)  # by np.load
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError)  # by np.load, beside those of its arrays
 Arrays = Mapping[str, NDArray[np.floating]]
 
 

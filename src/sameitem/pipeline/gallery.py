@@ -172,7 +172,9 @@ class Gallery:
     def unlabelled(self) -> float:
         """The share of products whose category nobody told, 0..1."""
         leaves = self._product_leaves()
-        return float(_among(leaves, {""}).mean()) if len(leaves.codes) else 1.0
+        if "" not in leaves.values:
+            return 0.0
+        return float(np.mean(leaves.codes == leaves.values.index("")))
 
     def vote(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[str, float]]:
         """Return the top categories that the reference set votes for, best first, shares adding up to 1.
