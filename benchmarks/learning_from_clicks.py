@@ -526,7 +526,8 @@ def training_pixels(
 def teaching_pairs(file: Path) -> int:
     """Return how many pairs of a triplet file teach."""
     pairs = {(triplet.photo.content_hash, triplet.positive) for triplet in read_triplets(file)}
-    return sum(not is_validating(photo) for photo, _ in pairs)
+    validate = {photo for photo, image in pairs if is_validating(image)}
+    return sum(photo not in validate for photo, _ in pairs)
 
 
 def steps_of(recipe: Recipe) -> int:

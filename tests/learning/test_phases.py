@@ -12,17 +12,19 @@ from drawn_start import drawn_judge, fresh  # noqa: E402
 from drawn_triplets import draw_clicks  # noqa: E402
 from sameitem.learning import workers  # noqa: E402
 from sameitem.learning.judge import Judge  # noqa: E402
-from sameitem.learning.network import BoxHead, DetectionBranch  # noqa: E402
+from sameitem.learning.network import BoxHead, DetectionBranch, hard_boxes  # noqa: E402
 from sameitem.learning.phases import (  # noqa: E402
+    AREAS,
     DETECT_PX,
     FeaturePhase,
+    FitPhase,
     MaskPhase,
     Phase,
     PhotoMaps,
     Recipe,
-    Search,
     SearchPhase,
     found_first,
+    new_search,
     normalised,
     overlap,
 )
@@ -55,11 +57,15 @@ def mask_phase(found: TripletSet, judge: Judge) -> Phase:
 
 def search_phase(found: TripletSet, judge: Judge) -> Phase:
     branch = detection()
-    count = len(found.pairs)
-    search = Search(
-        judge, PhotoMaps(found.photos, branch), np.zeros((count, 4), np.float32), np.full(count, -np.inf, np.float32)
-    )
-    return SearchPhase(found, branch, search, RECIPE, round_number=0, seed=0)
+    return SearchPhase(found, branch, new_search(found, branch, judge), RECIPE, round_number=0, seed=0)
+
+
+def fit_phase(found: TripletSet, judge: Judge, *, wanted: tuple[float, ...] = (0.2, 0.3, 0.6, 0.9)) -> FitPhase:
+    branch = detection()
+    search = new_search(found, branch, judge)
+    search.boxes[:] = wanted
+    search.certainty[found.teaching()] = np.linspace(-4, -1, len(found.teaching()))
+    return FitPhase(found, branch, search, RECIPE, round_number=0, seed=0)
 
 
 def feature_phase(found: TripletSet, _judge: Judge | None = None, recipe: Recipe = RECIPE) -> FeaturePhase:
@@ -69,7 +75,7 @@ def feature_phase(found: TripletSet, _judge: Judge | None = None, recipe: Recipe
     return FeaturePhase(found, fresh().feature, lambda view: views[view], images, recipe, 0)
 
 
-@pytest.mark.parametrize("make", [mask_phase, search_phase, feature_phase])
+@pytest.mark.parametrize("make", [mask_phase, search_phase, fit_phase, feature_phase])
 def test_a_phase_goes_on_from_its_state_to_the_same_bits(
     found: TripletSet, tmp_path: Path, make: Callable[[TripletSet, Judge], Phase]
 ) -> None:
@@ -115,16 +121,44 @@ def test_steps_through_the_mask_lower_the_loss_of_their_batch(found: TripletSet,
 def test_a_search_leaves_a_rectangle_and_a_certainty_for_each_pair_that_it_looked_at(
     found: TripletSet, judge: Judge
 ) -> None:
-    branch, count = detection(), len(found.pairs)
-    search = Search(
-        judge, PhotoMaps(found.photos, branch), np.zeros((count, 4), np.float32), np.full(count, -np.inf, np.float32)
-    )
+    branch = detection()
+    search = new_search(found, branch, judge)
     figures = SearchPhase(found, branch, search, RECIPE, round_number=0, seed=0).step(0)
     looked_at = np.flatnonzero(np.isfinite(search.certainty))
     assert len(looked_at) == RECIPE.searched
     assert set(looked_at) <= set(found.teaching())
     assert (search.boxes[looked_at, 2:] > search.boxes[looked_at, :2]).all()
     assert figures["best"] >= figures["certainty"]
+
+
+@pytest.mark.slow
+def test_where_triplets_say_nothing_a_rectangle_is_neither_the_whole_photo_nor_a_point(
+    found: TripletSet, judge: Judge
+) -> None:
+    says_nothing = replace(RECIPE, same_item=5.0, head_rate=2e-3, mask_steps=40)
+    phase = MaskPhase(found, detection(), judge, says_nothing, 0)
+    areas = [phase.step(number)["area"] for number in range(40)]
+    assert areas[0] > 2 * AREAS[1]
+    assert AREAS[0] - 0.03 < areas[-1] < AREAS[1] + 0.03
+
+
+def test_a_head_is_judged_by_photos_that_teach_nothing_and_by_a_judge_that_stays(
+    found: TripletSet, judge: Judge
+) -> None:
+    phase = fit_phase(found, judge)
+    before = phase.recall()
+    rows = found.pairs[found.validating()]
+    with torch.inference_mode():
+        boxes = hard_boxes(phase._branch(normalised(found.photos[rows[:, 0]], DETECT_PX))).numpy()
+    sure = [
+        judge.certainty(np.asarray(found.photos[photo]), box[None], image, judge.features)[0]
+        for (photo, image), box in zip(rows, boxes, strict=True)
+    ]
+    assert before == pytest.approx(np.exp(sure).mean(), rel=1e-3)
+    judge.whiten = judge.whiten[:, ::-1] * np.linspace(0.1, 9, judge.whiten.shape[1], dtype=np.float32)
+    assert phase.recall() == before
+    phase.step(0)
+    assert phase.recall() != before
 
 
 def test_a_step_of_two_batches_goes_along_the_mean_of_their_gradients(found: TripletSet) -> None:
@@ -150,9 +184,10 @@ def test_the_feature_starts_where_it_was_and_moves(found: TripletSet) -> None:
     assert phase.recall() == pytest.approx(float((near.argmax(1).numpy() == rows[:, 1]).mean()))
 
 
-def test_a_feature_that_no_photo_validates_is_not_judged(found: TripletSet) -> None:
+def test_what_no_photo_validates_is_not_judged(found: TripletSet, judge: Judge) -> None:
     nobody = replace(found, is_held_out=np.zeros(len(found.photos), np.bool_))
     assert feature_phase(nobody).recall() is None
+    assert fit_phase(nobody, judge).recall() is None
 
 
 def test_found_first_counts_the_queries_whose_nearest_image_is_theirs() -> None:

@@ -49,8 +49,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_training_killed_three_times_ends_with_the_weights_of_one_that_was_not(trained: Path) -> None:
-    for moment in ("mask:2", "search 1:52", "feature:2"):
+def test_a_training_killed_four_times_ends_with_the_weights_of_one_that_was_not(trained: Path) -> None:
+    for moment in ("mask:2", "search 1:1", "fit 1:51", "feature:2"):
         assert start_training(trained, "killed", moment) == -9
     assert start_training(trained, "killed") == 0
     one, other = weights(trained, "whole"), weights(trained, "killed")
@@ -73,6 +73,7 @@ def test_serving_runs_what_was_trained(trained: Path) -> None:
     assert len(Detector(folder).detect(photos)) == 5
     page = (folder / "training.html").read_text()
     assert "Rectangle by judging crops" in page
+    assert "Predicting the best rectangles" in page
     assert "<script" not in page
 
 

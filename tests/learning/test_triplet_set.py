@@ -108,10 +108,10 @@ def test_random_negatives_come_from_images_that_were_never_shown() -> None:
     assert len(at_random & set(never.tolist())) > 3
 
 
-def test_a_tenth_of_the_photos_validates_by_name_alone() -> None:
-    told = [is_validating(f"photo {number}") for number in range(5000)]
+def test_a_tenth_of_the_images_validates_by_name_alone() -> None:
+    told = [is_validating(f"image {number}") for number in range(5000)]
     assert np.mean(told) == pytest.approx(HELD_OUT, abs=0.015)
-    assert told == [is_validating(f"photo {number}") for number in range(5000)]
+    assert told == [is_validating(f"image {number}") for number in range(5000)]
 
 
 class TestReading:
@@ -130,6 +130,11 @@ class TestReading:
             assert found.images[column][middle, middle].mean((0, 1)) == pytest.approx(expected, abs=12), row
         assert sorted([*found.teaching(), *found.validating()]) == list(range(48))
         assert len(found.others) == 48 * 3
+
+    def test_an_image_whose_photos_validate_teaches_no_other_photo(self, clicks: DrawnClicks, tmp_path: Path) -> None:
+        found = read_triplet_set(clicks.file, clicks.photo, tmp_path / "pixels")
+        assert len(found.validating())
+        assert not set(found.pairs[found.teaching(), 1]) & set(found.pairs[found.validating(), 1])
 
     def test_uses_what_is_laid_out_and_does_anew_what_a_kill_left_half_done(
         self, clicks: DrawnClicks, tmp_path: Path

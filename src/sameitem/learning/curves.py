@@ -17,7 +17,7 @@ _ABOUT = {  # what each figure says, in the order of the page
     "active": "Active share of the trusted triplets",
     "area": "Area of the rectangle, share of the photo",
     "moved": "Distance from the start feature, 1 - cosine",
-    "recall": "Validating photos that find their image first, share",
+    "recall": "Validating photos that find their image first; of rectangles: mean probability that they do",
     "certainty": "Log probability of the right image, crop by the predicted rectangle",
     "best": "Log probability of the right image, best crop found",
     "judge_loss": "Loss of the judge",
@@ -26,6 +26,7 @@ _ABOUT = {  # what each figure says, in the order of the page
 _PHASES = {
     "mask": "Rectangle through the soft mask",
     "search": "Rectangle by judging crops",
+    "fit": "Predicting the best rectangles",
     "real": "Rectangle on real photos",
     "feature": "Feature on the crops",
 }

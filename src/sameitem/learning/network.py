@@ -68,7 +68,7 @@ class BoxHead(nn.Module):
         mean = weight @ places.T  # (n, 2)
         spread = ((weight @ (places**2).T - mean**2).clamp(min=0) + 1e-4).sqrt()
         centre = mean + _STEP * attended[:, :2]
-        half = (_UNIFORM * spread * attended[:, 2:].clamp(-2, 2).exp()).clamp(min=LEAST_SIDE / 2)
+        half = _at_least(LEAST_SIDE / 2, _UNIFORM * spread * attended[:, 2:].clamp(-2, 2).exp())
         return torch.cat([centre - half, centre + half], 1).clamp(-0.05, 1.05)
 
     def places(self, weight: Tensor) -> Tensor:
@@ -105,6 +105,11 @@ class Candidates(nn.Module):
             scores.append((left_over * within).sum(1))
             left_over = left_over * (1 - within)
         return torch.stack(boxes, 1), torch.stack(scores, 1)
+
+
+def _at_least(least: float, values: Tensor) -> Tensor:
+    """Raise values to the least; their gradient passes, so that a rectangle that has shrunk to it can grow again."""
+    return values + (values.clamp(min=least) - values).detach()
 
 
 def _grown(maps: Tensor, side: int) -> Tensor:

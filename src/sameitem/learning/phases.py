@@ -1,9 +1,10 @@
-"""What is learned, in this order: a rectangle through the soft mask, the rectangle by judging crops, the feature.
+"""What is learned, in this order: a rectangle through the soft mask, then by judging crops, and the feature.
 
 A phase is a step function with what it changes. Everything random in a step comes from the run's seed and the step's
 number, so that a run that was killed goes on to the same weights.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from sameitem.learning.trunk import MEAN, SPREAD
 DETECT_PX = 160  # side of what the detection branch sees
 MASK_PX = 128  # side of the masked photo that passes the trunk while the rectangle is learned
 AT_ONCE = 32  # photos of a search step
+EXAMINED = 400  # validating pairs that judge the head, at most
+AREAS = (0.05, 0.15)  # of a rectangle, as shares of the photo, between which its area costs nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,9 @@ class MaskPhase:
             margin=recipe.margin,
             by_query=recipe.by_query,
         )
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(1).mean()
-        figures = {"loss": loss.item(), "active": active.item(), "area": area.item(), "photos": len(photos)}
-        return loss + recipe.area * area, figures
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        figures = {"loss": loss.item(), "active": active.item(), "area": area.mean().item(), "photos": len(photos)}
+        return loss + recipe.area * area_cost(area).mean(), figures
 
     def recall(self) -> None:
         """Return nothing: the rectangle is not judged by what is found with it so far."""
@@ -138,17 +141,29 @@ class MaskPhase:
 class Search:
     """What the rounds of search share: the best rectangle found so far for each pair, and how sure the judge was."""
 
-    judge: Judge
+    judge: Judge  # learns along
+    examiner: Judge  # stays as it was
     maps: "PhotoMaps"
     boxes: Boxes  # (pairs, 4)
     certainty: NDArray[np.float32]  # (pairs,) -inf = not searched yet
 
 
-class SearchPhase:
-    """A round: crops of photos are judged, the judge learns from the best, and the head learns to predict them.
+def new_search(found: TripletSet, branch: DetectionBranch, judge: Judge) -> Search:
+    """Return a search that has looked at nothing yet."""
+    count = len(found.pairs)
+    return Search(
+        judge=judge,
+        examiner=copy.copy(judge),
+        maps=PhotoMaps(found.photos, branch),
+        boxes=np.zeros((count, 4), np.float32),
+        certainty=np.full(count, -np.inf, np.float32),
+    )
 
-    A crop is good where the judge finds the clicked image first. One photo's best crop is often wrong, and wrong in
-    every direction; what the head learns from thousands of them is right more often than any of them.
+
+class SearchPhase:
+    """First half of a round: crops of photos are judged, and the judge learns from the best; the head stays.
+
+    A crop is good where the judge finds the clicked image first.
     """
 
     def __init__(
@@ -168,19 +183,16 @@ class SearchPhase:
         count = min(recipe.searched, len(order))
         self._pairs = np.take(order, np.arange(round_number * count, (round_number + 1) * count), mode="wrap")
         self._looks = -(-len(self._pairs) // AT_ONCE)
-        self.steps = self._looks + 1 + recipe.fit_steps
-        self._optimiser = torch.optim.AdamW(branch.head.parameters(), recipe.head_rate, weight_decay=1e-2)
+        self.steps = self._looks + 1
 
     def step(self, number: int) -> Mapping[str, float]:
-        """Judge crops of 32 photos, teach the judge, or take a step of the head: whichever is next."""
+        """Judge crops of 32 photos, or last of all teach the judge."""
         if number < self._looks:
             return self._look(self._pairs[number * AT_ONCE : (number + 1) * AT_ONCE])
-        if number == self._looks:
-            return self._teach_judge(np.random.default_rng([*self._seed, number]))
-        return self._fit(number)
+        return self._teach_judge(np.random.default_rng([*self._seed, number]))
 
     def recall(self) -> None:
-        """Return nothing: the rectangle is not judged by what is found with it so far."""
+        """Return nothing: a search changes no network."""
 
     def _look(self, pairs: NDArray[np.int64]) -> Mapping[str, float]:
         with torch.inference_mode():
@@ -234,39 +246,84 @@ class SearchPhase:
         )
         return {"judge_loss": loss}
 
-    def _fit(self, number: int) -> Mapping[str, float]:
-        done = (number - self._looks - 1) / self._recipe.fit_steps
-        set_rate(self._optimiser, 0.75 * self._recipe.head_rate * falling(done))
-        return take_step(self._optimiser, self._recipe.batches, lambda part: self._fit_loss(number, part))
+    def state(self) -> dict[str, Tensor]:
+        """Return rectangles and the judge's projection."""
+        search = self._search
+        arrays = {"boxes": search.boxes, "certainty": search.certainty}
+        arrays |= {"whiten": search.judge.whiten, "middle": search.judge.middle}
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
-    def _fit_loss(self, number: int, part: int) -> tuple[Tensor, Mapping[str, float]]:
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self._search.boxes[:] = state["boxes"].numpy()
+        self._search.certainty[:] = state["certainty"].numpy()
+        self._search.judge.whiten = state["whiten"].numpy()
+        self._search.judge.middle = state["middle"].numpy()
+
+
+class FitPhase:
+    """Second half of a round: the head learns to predict the best rectangles that were found.
+
+    One photo's best rectangle is often wrong, and wrong in every direction; what the head learns from thousands of them
+    is right more often than any of them. A shop with few items has not thousands: the head changes only where photos of
+    items that teach nothing are found better for it.
+    """
+
+    def __init__(
+        self,
+        found: TripletSet,
+        branch: DetectionBranch,
+        search: Search,
+        recipe: Recipe,
+        *,
+        round_number: int,
+        seed: int,
+    ) -> None:
+        self.name, self.steps = f"fit {round_number + 1}", recipe.fit_steps
+        self._found, self._branch, self._search, self._recipe = found, branch, search, recipe
+        self._seed = [seed, 200 + round_number]
+        self._optimiser = torch.optim.AdamW(branch.head.parameters(), recipe.head_rate, weight_decay=1e-2)
+
+    def step(self, number: int) -> Mapping[str, float]:
+        """Take a step."""
+        set_rate(self._optimiser, 0.75 * self._recipe.head_rate * falling(number / self.steps))
+        return take_step(self._optimiser, self._recipe.batches, lambda part: self._loss(number, part))
+
+    def _loss(self, number: int, part: int) -> tuple[Tensor, Mapping[str, float]]:
         generator = np.random.default_rng([*self._seed, number, part])
         sure = self._search.certainty
         known = np.flatnonzero(np.isfinite(sure))
         drawn = known[generator.integers(len(known), size=2 * self._recipe.rows)]
         maps = self._search.maps.of(self._found.pairs[drawn, 0])
         wanted = torch.from_numpy(self._search.boxes[drawn]).to(maps[0].device)
-        if (number - self._looks) % 2 == 0:
+        if number % 2 == 0:
             maps, wanted = flipped(maps, wanted)
         weight = torch.from_numpy(_believed(sure[drawn], sure[known], 0.65)).to(maps[0].device)
         loss = (box_loss(self._branch.head(*maps), wanted) * weight).sum() / weight.sum()
         return loss, {"loss": loss.item()}
 
+    def recall(self) -> float | None:
+        """Return the mean probability of the clicked image, given the crop, over the validating pairs."""
+        rows = self._found.pairs[self._found.validating()[:EXAMINED]]
+        if not len(rows):
+            return None
+        examiner = self._search.examiner
+        features = examiner.features
+        with torch.inference_mode():
+            boxes = hard_boxes(self._branch.head(*self._search.maps.of(rows[:, 0]))).cpu().numpy()
+        sure = [
+            examiner.certainty(np.asarray(self._found.photos[photo]), box[None], int(image), features)[0]
+            for (photo, image), box in zip(rows, boxes, strict=True)
+        ]
+        return float(np.exp(sure).mean())
+
     def state(self) -> dict[str, Tensor]:
-        """Return head, optimiser, rectangles and the judge's projection."""
-        search = self._search
-        arrays = {"boxes": search.boxes, "certainty": search.certainty}
-        arrays |= {"whiten": search.judge.whiten, "middle": search.judge.middle}
-        kept = {f"search.{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        return state_of(self._branch.head, self._optimiser) | kept
+        """Return head and optimiser."""
+        return state_of(self._branch.head, self._optimiser)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
         load_state(self._branch.head, self._optimiser, state)
-        self._search.boxes[:] = state["search.boxes"].numpy()
-        self._search.certainty[:] = state["search.certainty"].numpy()
-        self._search.judge.whiten = state["search.whiten"].numpy()
-        self._search.judge.middle = state["search.middle"].numpy()
 
 
 class FeaturePhase:
@@ -440,6 +497,16 @@ def _believed(sure: NDArray[np.float32], among: NDArray[np.float32], share: floa
     """Return how much each found rectangle counts, 0..1: little below the quantile `share` of what was found."""
     above = np.clip(2 * (sure - np.quantile(among, share)), -6, 2)
     return np.asarray(1 / (1 + np.exp(-above)), np.float32)
+
+
+def area_cost(area: Tensor) -> Tensor:
+    """Return what a rectangle's area costs: 0 between `AREAS`, its excess above them, a logarithm below them.
+
+    Without the first a rectangle grows to the whole photo. Without the second it shrinks to a point where the triplets
+    say little, and does not come back: a masked photo without its item has no gradient that leads there.
+    """
+    small, large = AREAS
+    return (area - large).clamp(min=0) + (small / area.clamp(min=1e-6)).log().clamp(min=0)
 
 
 def falling(done: float) -> float:

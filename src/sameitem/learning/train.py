@@ -44,16 +44,16 @@ from sameitem.learning.phases import (
     AT_ONCE,
     DETECT_PX,
     FeaturePhase,
+    FitPhase,
     MaskPhase,
     Phase,
-    PhotoMaps,
     Recipe,
-    Search,
     SearchPhase,
     coarse_crops,
     device_of,
     embedded,
     found_first,
+    new_search,
     normalised,
 )
 from sameitem.learning.trainer import Tell, Trainer
@@ -268,17 +268,13 @@ def learn(
     head = learned.head or BoxHead()
     detection = DetectionBranch(folded_trunk().requires_grad_(False), head).to(device)
     judge = Judge(np.asarray(found.images), folder)
-    search = Search(
-        judge=judge,
-        maps=PhotoMaps(found.photos, detection),
-        boxes=np.zeros((len(found.pairs), 4), np.float32),
-        certainty=np.full(len(found.pairs), -np.inf, np.float32),
-    )
+    search = new_search(found, detection, judge)
     made: list[Callable[[], Phase]] = []
     if recipe.mask_steps:
         made.append(lambda: MaskPhase(found, detection, judge, recipe, seed))
     for number in range(recipe.rounds):
-        made.append(partial(SearchPhase, found, detection, search, recipe, round_number=number, seed=seed))
+        for half in (SearchPhase, FitPhase):
+            made.append(partial(half, found, detection, search, recipe, round_number=number, seed=seed))
     if recipe.feature_steps:
         made.append(lambda: feature_phase(found, feature, detection, recipe, seed))
     looks = -(-min(recipe.searched, len(found.teaching())) // AT_ONCE)

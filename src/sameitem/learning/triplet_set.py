@@ -18,7 +18,7 @@ from sameitem.features.colour import has_plain_backdrop
 from sameitem.features.preprocess import Fit, square_pixels
 
 SIDE_PX = 224  # of the squares that are kept
-HELD_OUT = 0.1  # share of the photos that validate and never teach
+HELD_OUT = 0.1  # share of the clicked images whose photos validate and never teach
 GROUP = 8  # photos of a batch from one neighbourhood of items, so that their negatives are hard for each other
 LEAST_PHOTOS = 32  # that teach; with fewer there is no batch
 
@@ -87,7 +87,9 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
             *((~photo_there).sum(), len(photo_rows), (~image_there).sum(), len(image_rows)),
         )
         photos, images = np.asarray(photos)[photo_there], np.asarray(images)[image_there]
-    validates = np.array([is_validating(name) for name in photo_rows], np.bool_)
+    unseen = np.array([is_validating(name) for name in image_rows], np.bool_)
+    validates = np.zeros(len(photo_rows), np.bool_)
+    validates[[photo for photo, image in pairs if unseen[image]]] = True
     found = TripletSet(
         photos=photos,
         images=images,
@@ -99,15 +101,18 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
     teach = len(np.unique(found.pairs[found.teaching(), 0]))
     if teach < LEAST_PHOTOS:
         raise InputError(
-            f"{triplets.name} names {len(photo_rows)} photos, of which {len(photos)} can be read and {teach} teach (a "
-            f"tenth validates); need at least {LEAST_PHOTOS} that teach: wait for more clicks, then run "
-            "`sameitem mine` again"
+            f"{triplets.name} names {len(photo_rows)} photos, of which {len(photos)} can be read and {teach} teach "
+            f"(the photos of a tenth of the images validate); need {LEAST_PHOTOS} that teach: wait for more clicks, "
+            "then run `sameitem mine` again"
         )
     return found
 
 
 def is_validating(name: str) -> bool:
-    """Say whether a photo validates: told by its name alone, so that it never changes sides."""
+    """Say whether the photos of a clicked image validate: told by its name alone, so that it never changes sides.
+
+    What is learned must hold for items that it was not learned on; photos of items that also teach would not tell.
+    """
     return int.from_bytes(hashlib.sha256(f"validate {name}".encode()).digest()[:4], "big") < HELD_OUT * 2**32
 
 
