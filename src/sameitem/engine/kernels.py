@@ -1,0 +1,714 @@
+"""The loops of the search, compiled by numba on first use and kept in its cache.
+
+Compiled functions release the GIL. They check nothing: `lists.py` does. `tests/engine/test_kernels.py` has the slow
+clear version of each. All stands in this one file because numba compiles a cached function anew where its own file has
+changed, whatever it calls.
+
+The few operations that need vector instructions are written as LLVM code. LLVM turns them into AVX-512, AVX2 or SSSE3
+instructions, whichever the processor has, or into plain loops; all give the same bits. The width is chosen when numba
+compiles for the processor at hand, and numba's cache tells processors apart.
+
+Codes lie in blocks of 32. A block of codes of `bits` bits has `bits / 16` rows of 64 bytes. Row r holds the groups
+4r to 4r + 3, a group being four neighbouring bits, in 16 bytes each: the group of code s lies in byte
+`2 (s % 8) + (s // 8) % 2` of the 16, in the low half of the byte for s < 16 and in the high half above. A table has the
+same rows: for each group the 16 numbers 0..63 that its four bits may stand for. So one instruction looks up 64 groups,
+and what four rows give is summed in bytes.
+
+Source: Andre, Kermarrec, Le Scouarnec: Cache locality is not enough (VLDB 2015), for look-ups by byte shuffles.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types, uint64
+from numba.extending import intrinsic
+
+BLOCK = 32  # codes
+GROUP_BITS = 4
+ROW_BYTES = 64  # four groups of 32 codes
+LARGEST = 63  # number in a table, so that four fit into a byte
+
+_BYTE, _SHORT, _INT, _LONG, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_SHUFFLES = (  # feature of the processor, bytes at once, LLVM's name
+    ("+avx512bw", 64, "llvm.x86.avx512.pshuf.b.512"),
+    ("+avx2", 32, "llvm.x86.avx2.pshuf.b"),
+    ("+ssse3", 16, "llvm.x86.ssse3.pshuf.b.128"),
+)
+_AT_ONCE = 4  # rows whose numbers are summed in bytes: codes are a multiple of 64 bits long
+NEARLY = np.float32(4e-5)  # more than twice what `near_distance` may err by, for distances up to 4
+AT_ONCE, AHEAD = 32, 6  # candidates ranked between two looks at the k-th distance; rows asked for in advance
+_compiled = njit(nogil=True, cache=True)
+_fast = njit(nogil=True, cache=True, fastmath=True)  # only where the last bit decides nothing that is shown
+_Code = Callable[[Any, ir.IRBuilder, Any, Any], Any]
+
+
+def _features(context: Any) -> list[str]:
+    """Return the features of the processor that is compiled for, such as "+avx2"."""
+    return str(context.codegen().magic_tuple()[2]).split(",")
+
+
+def _at(builder: ir.IRBuilder, address: Any, offset: Any, kind: ir.Type) -> Any:
+    return builder.inttoptr(builder.add(address, offset), ir.PointerType(kind))
+
+
+def _long(number: int) -> ir.Constant:
+    return ir.Constant(_LONG, number)
+
+
+def _all(kind: ir.VectorType, number: float) -> ir.Constant:
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def _spread(builder: ir.IRBuilder, value: Any, count: int) -> Any:
+    """Return a vector with one value everywhere."""
+    none = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(none, value, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_INT, count), [0] * count))
+
+
+def _part(builder: ir.IRBuilder, vector: Any, start: int, count: int) -> Any:
+    none = ir.Constant(vector.type, ir.Undefined)
+    places = ir.Constant(ir.VectorType(_INT, count), list(range(start, start + count)))
+    return builder.shuffle_vector(vector, none, places)
+
+
+def _joined(builder: ir.IRBuilder, first: Any, second: Any) -> Any:
+    count = 2 * first.type.count
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_INT, count), list(range(count))))
+
+
+def _look_up(builder: ir.IRBuilder, name: str | None, table: Any, places: Any) -> Any:
+    """Return for each byte the table's number at its place, 0..15, within the same 16 bytes."""
+    kind = table.type
+    if name is not None:
+        module = builder.module
+        shuffle = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind, kind]), name)
+        return builder.call(shuffle, [table, places])
+    found = ir.Constant(kind, ir.Undefined)
+    for lane in range(kind.count):
+        at = ir.Constant(_INT, lane)
+        place = builder.zext(builder.extract_element(places, at), _INT)
+        found = builder.insert_element(found, builder.extract_element(table, place), at)
+    return found
+
+
+def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, rows: Any) -> Any:
+    """Return <32 x i16>: for each code of a block the sum of its groups' numbers, below 65,536.
+
+    Sixteen-bit sums of even bytes pick up the odd ones in their upper half; these are summed apart and taken off.
+    """
+    width, name = next(((width, name) for feature, width, name in _SHUFFLES if feature in features), (16, None))
+    bytes_, shorts = ir.VectorType(_BYTE, width), ir.VectorType(_SHORT, width // 2)
+    low, four, eight = _all(bytes_, 15), _all(shorts, 4), _all(shorts, 8)
+    before = builder.block
+    loop, done = builder.append_basic_block("rows"), builder.append_basic_block("summed")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    row = builder.phi(_LONG)
+    row.add_incoming(_long(0), before)
+    kept = [builder.phi(shorts) for _ in range(4)]
+    for total in kept:
+        total.add_incoming(_all(shorts, 0), before)
+    totals = list(kept)
+    start = builder.mul(row, _long(ROW_BYTES))
+    halves: list[list[Any]] = [[], []]  # what the low and the high halves of the bytes stand for, row by row
+    for step in range(_AT_ONCE * ROW_BYTES // width):
+        offset = builder.add(start, _long(step * width))
+        code, numbers = (builder.load(_at(builder, base, offset, bytes_), align=1) for base in (codes, table))
+        upper = builder.bitcast(builder.lshr(builder.bitcast(code, shorts), four), bytes_)
+        for found, half in zip(halves, (code, upper), strict=True):
+            found.append(_look_up(builder, name, numbers, builder.and_(half, low)))
+    totals = list(kept)
+    for first in range(0, len(halves[0]), 4):
+        for side, found in enumerate(halves):
+            one, two, three, more = found[first : first + 4]
+            part = builder.bitcast(builder.add(builder.add(one, two), builder.add(three, more)), shorts)
+            totals[2 * side] = builder.add(totals[2 * side], part)
+            totals[2 * side + 1] = builder.add(totals[2 * side + 1], builder.lshr(part, eight))
+    following = builder.add(row, _long(_AT_ONCE))
+    row.add_incoming(following, builder.block)
+    for total, value in zip(kept, totals, strict=True):
+        total.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, rows), loop, done)
+    builder.position_at_end(done)
+    for even in (0, 2):
+        totals[even] = builder.sub(totals[even], builder.shl(totals[even + 1], eight))
+    count = width // 2
+    while count > 8:
+        count //= 2
+        totals = [builder.add(_part(builder, t, 0, count), _part(builder, t, count, count)) for t in totals]
+    return _joined(builder, _joined(builder, *totals[:2]), _joined(builder, *totals[2:]))
+
+
+@intrinsic
+def block_sums(_typing: Any, codes: Any, table: Any, rows: Any, out: Any) -> tuple[Any, _Code]:
+    """Write the sums of a block's 32 codes, uint16, to `out`; all arguments but `rows` are addresses."""
+
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        codes, table, rows, out = arguments
+        sums = _sums(builder, _features(context), codes, table, rows)
+        builder.store(sums, _at(builder, out, _long(0), sums.type), align=2)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64, types.int64, types.uint64), code
+
+
+@intrinsic
+def block_scores(
+    _typing: Any,
+    codes: Any,
+    table: Any,
+    rows: Any,
+    slopes: Any,
+    offsets: Any,
+    step: Any,
+    least: Any,
+    base: Any,
+    limit: Any,
+    out: Any,
+) -> tuple[Any, _Code]:
+    """Write 32 scores to `out` and return, as bits, which are below `limit`.
+
+    `score = base + (offset + slope * (sum * step + least))`, each operation rounded to float32 by itself. `codes`,
+    `table`, `slopes`, `offsets` and `out` are addresses.
+    """
+
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        codes, table, rows, slopes, offsets, step, least, base, limit, out = arguments
+        floats = ir.VectorType(_FLOAT, BLOCK)
+        sums = _sums(builder, _features(context), codes, table, rows)
+        value = builder.uitofp(builder.zext(sums, ir.VectorType(_INT, BLOCK)), floats)
+        value = builder.fadd(builder.fmul(value, _spread(builder, step, BLOCK)), _spread(builder, least, BLOCK))
+        slope, offset = (builder.load(_at(builder, a, _long(0), floats), align=4) for a in (slopes, offsets))
+        value = builder.fadd(_spread(builder, base, BLOCK), builder.fadd(offset, builder.fmul(slope, value)))
+        builder.store(value, _at(builder, out, _long(0), floats), align=4)
+        return builder.bitcast(builder.fcmp_ordered("<", value, _spread(builder, limit, BLOCK)), _INT)
+
+    address, number = types.uint64, types.float32
+    signature = types.uint32(address, address, types.int64, address, address, number, number, number, number, address)
+    return signature, code
+
+
+def _widened(builder: ir.IRBuilder, context: Any, halves: Any) -> Any:
+    """Return 16 finite float16 at an address as float32; exact."""
+    shorts, ints, kind = (ir.VectorType(one, 16) for one in (_SHORT, _INT, _FLOAT))
+    stored = builder.load(_at(builder, halves, _long(0), shorts), align=2)
+    if "+f16c" in _features(context):
+        return builder.fpext(builder.bitcast(stored, ir.VectorType(ir.HalfType(), 16)), kind)
+    whole = builder.zext(stored, ints)  # move exponent and fraction to where float32 has them, and correct by a product
+    bits = builder.shl(builder.and_(whole, _all(ints, 0x7FFF)), _all(ints, 13))
+    size = builder.fmul(builder.bitcast(bits, kind), _all(kind, 2.0**112))
+    sign = builder.shl(builder.and_(whole, _all(ints, 0x8000)), _all(ints, 16))
+    return builder.bitcast(builder.or_(builder.bitcast(size, ints), sign), kind)
+
+
+@intrinsic
+def widen(_typing: Any, halves: Any, floats: Any) -> tuple[Any, _Code]:
+    """Write 16 finite float16 at one address as float32 at another; exact."""
+
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        value = _widened(builder, context, arguments[0])
+        builder.store(value, _at(builder, arguments[1], _long(0), value.type), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64), code
+
+
+@intrinsic
+def near_distance(_typing: Any, halves: Any, floats: Any, count: Any) -> tuple[Any, _Code]:
+    """Return the squared distance of `count`, a multiple of 16, float16 and float32 at two addresses, to about 1e-6."""
+
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        halves, floats, count = arguments
+        kind = ir.VectorType(_FLOAT, 16)
+        before, loop, done = builder.block, builder.append_basic_block("near"), builder.append_basic_block("far")
+        builder.cbranch(builder.icmp_signed(">", count, _long(0)), loop, done)
+        builder.position_at_end(loop)
+        at, total = builder.phi(_LONG), builder.phi(kind)
+        value = _widened(builder, context, builder.add(halves, builder.mul(at, _long(2))))
+        query = builder.load(_at(builder, floats, builder.mul(at, _long(4)), kind), align=4)
+        difference = builder.fsub(value, query)
+        more = builder.fadd(total, builder.fmul(difference, difference, flags=["contract"]), flags=["contract"])
+        following = builder.add(at, _long(16))
+        for phi, first, then in ((at, _long(0), following), (total, _all(kind, 0.0), more)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(then, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+        builder.position_at_end(done)
+        summed = builder.phi(kind)
+        summed.add_incoming(_all(kind, 0.0), before)
+        summed.add_incoming(more, loop)
+        width = 16
+        while width > 1:
+            width //= 2
+            summed = builder.fadd(_part(builder, summed, 0, width), _part(builder, summed, width, width))
+        return builder.extract_element(summed, ir.Constant(_INT, 0))
+
+    return types.float32(types.uint64, types.uint64, types.int64), code
+
+
+@intrinsic
+def prefetch(_typing: Any, address: Any) -> tuple[Any, _Code]:
+    """Ask for a cache line that is soon read."""
+
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        pointer = ir.PointerType(_BYTE)
+        name, module = "llvm.prefetch.p0", builder.module
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT])
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        read, keep, data = (ir.Constant(_INT, number) for number in (0, 3, 1))
+        builder.call(function, [_at(builder, arguments[0], _long(0), _BYTE), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), code
+
+
+@intrinsic
+def lowest_bit(_typing: Any, bits: Any) -> tuple[Any, _Code]:
+    """Return the place of the lowest bit that is set in a uint32 that is not 0."""
+
+    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _LONG)
+
+    return types.int64(types.uint32), code
+
+
+@_compiled
+def fill_table(rotated: Any, table: Any) -> Any:
+    """Fill the look-up table of a query: for each group of four bits the 16 sums of plus or minus its numbers.
+
+    Args:
+        rotated: (bits,) float32.
+        table: (bits / 4, 16) uint8 to fill, 0..63.
+
+    Returns:
+        step, least: the product of the query and a code's signs is about `step * sum + least`, the sum being that of
+        the code's groups.
+    """
+    groups = table.shape[0]
+    widest, least = np.float32(0), np.float32(0)
+    for group in range(groups):
+        total = np.float32(0)
+        for bit in range(4):
+            total += abs(rotated[4 * group + bit])
+        widest = max(widest, 2 * total)
+        least -= total
+    step = widest / np.float32(LARGEST)
+    per_step = np.float32(LARGEST) / widest if widest > 0 else np.float32(0)
+    number = np.empty(16, np.float32)
+    for group in range(groups):
+        number[0] = np.float32(0.5)  # rounds to the nearest
+        for bit in range(4):
+            number[0] += (abs(rotated[4 * group + bit]) - rotated[4 * group + bit]) * per_step
+        for bit in range(4):
+            more = 2 * rotated[4 * group + bit] * per_step
+            for low in range(1 << bit):
+                number[(1 << bit) + low] = number[low] + more
+        for low in range(16):
+            table[group, low] = np.uint8(min(max(number[low], np.float32(0)), np.float32(LARGEST)))
+    return step, least
+
+
+@_compiled
+def keep_smallest(scores: Any, rows: Any, count: int, kept: int) -> Any:
+    """Move the `kept` smallest of the first `count` scores, with their rows, to the front; return the largest of them.
+
+    Of equal scores the smaller rows are kept.
+    """
+    low, high = 0, count - 1
+    place = kept - 1
+    while low < high:
+        middle = (low + high) // 2
+        pivot, pivot_row = scores[middle], rows[middle]
+        left, right = low, high
+        while left <= right:
+            while scores[left] < pivot or (scores[left] == pivot and rows[left] < pivot_row):
+                left += 1
+            while scores[right] > pivot or (scores[right] == pivot and rows[right] > pivot_row):
+                right -= 1
+            if left <= right:
+                scores[left], scores[right] = scores[right], scores[left]
+                rows[left], rows[right] = rows[right], rows[left]
+                left += 1
+                right -= 1
+        if place <= right:
+            high = right
+        elif place >= left:
+            low = left
+        else:
+            break
+    return scores[place]
+
+
+@_compiled
+def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
+    """Move at least the `kept` smallest of the first `count` scores, with their rows, to the front.
+
+    Counting what falls into 256 equal parts of their range takes two passes, where ordering them takes many. Where that
+    would leave more than half the arrays full, just the `kept` smallest stay.
+
+    Returns:
+        How many stay, and the largest of them.
+    """
+    lowest, highest = scores[0], scores[0]
+    for place in range(1, count):
+        lowest, highest = min(lowest, scores[place]), max(highest, scores[place])
+    parts = np.zeros(256, np.int32)
+    scale = np.float32(255.99) / max(highest - lowest, np.float32(1e-30))
+    for place in range(count):
+        parts[int((scores[place] - lowest) * scale)] += 1
+    last, below = 0, parts[0]
+    while below < kept:
+        last += 1
+        below += parts[last]
+    if 2 * below > len(scores):
+        return kept, keep_smallest(scores, rows, count, kept)
+    left, largest = 0, lowest
+    for place in range(count):
+        score = scores[place]
+        if int((score - lowest) * scale) <= last:
+            scores[left], rows[left] = score, rows[place]
+            largest = max(largest, score)
+            left += 1
+    return left, largest
+
+
+@_compiled
+def scan(
+    blocks: Any,
+    slopes: Any,
+    offsets: Any,
+    ids: Any,
+    first: int,
+    last: int,
+    table: Any,
+    step: float,
+    least: float,
+    base: float,
+    wanted: Any,
+    found_scores: Any,
+    found_rows: Any,
+    count: int,
+    kept: int,
+    limit: float,
+) -> tuple[int, float]:
+    """Add the codes of blocks `first` to `last` that score below the limit to what was found so far.
+
+    When what was found fills its arrays, at least the `kept` smallest stay and the largest of them is the new limit.
+
+    Args:
+        blocks: (blocks, bits / 16, 64) codes.
+        slopes: (blocks, 32) float32.
+        offsets: (blocks, 32) float32, infinite where no code lies.
+        ids: (blocks, 32) uint32 row of each code.
+        first: block to begin with.
+        last: block to end before.
+        table: (bits / 4, 16) of the query.
+        step: of the table.
+        least: of the table.
+        base: added to each score.
+        wanted: (rows / 8) uint8, bit i % 8 of byte i // 8 says whether row i may be found; empty: all may.
+        found_scores: (size,) float32, size at least 2 * `kept` + 64.
+        found_rows: (size,) uint32.
+        count: how many were found so far.
+        kept: how many are wanted.
+        limit: no score at or above it is of interest.
+
+    Returns:
+        The new count and limit.
+    """
+    scores = np.empty(BLOCK, np.float32)
+    out = uint64(scores.ctypes.data)
+    rows = blocks.shape[1]
+    size = len(found_scores)
+    code, slope = uint64(blocks.ctypes.data), uint64(slopes.ctypes.data)
+    offset, numbers = uint64(offsets.ctypes.data), uint64(table.ctypes.data)
+    is_filtered = len(wanted) > 0
+    for block in range(first, last):
+        at = uint64(block * (BLOCK * 4))
+        below = block_scores(
+            code + uint64(block * rows * ROW_BYTES),
+            numbers,
+            rows,
+            slope + at,
+            offset + at,
+            step,
+            least,
+            base,
+            limit,
+            out,
+        )
+        while below:
+            slot = lowest_bit(below)
+            below &= below - np.uint32(1)
+            row = ids[block, slot]
+            if is_filtered and not (wanted[row >> np.uint32(3)] >> (row & np.uint32(7))) & 1:
+                continue
+            found_scores[count], found_rows[count] = scores[slot], row
+            count += 1
+        if count > size - BLOCK:
+            count, limit = tighten(found_scores, found_rows, count, kept)
+    return count, limit
+
+
+@_fast
+def _squared(one: Any, other: Any) -> Any:
+    total = np.float32(0)
+    for at in range(len(one)):
+        difference = one[at] - other[at]
+        total += difference * difference
+    return total
+
+
+@_compiled
+def _widen_rest(stored: Any, row: int, start: int, wide: Any) -> None:
+    """Widen a row's numbers from `start` on, fewer than 16, without reading what lies behind the row."""
+    rest = np.zeros(16, np.uint16)
+    for at in range(start, stored.shape[1]):
+        rest[at - start] = stored[row, at]
+    widen(uint64(rest.ctypes.data), uint64(wide.ctypes.data) + uint64(4 * start))
+
+
+@_compiled
+def exact_distance(query: Any, stored: Any, row: int, squares: Any, wide: Any) -> Any:
+    """Return the squared L2 distance of a stored float16 row and a query: the bits of `distances.squared_distances`.
+
+    Args:
+        query: (dim,) float32.
+        stored: (rows, dim) float16 as uint16.
+        row: of `stored`.
+        squares: (dim,) float64, overwritten.
+        wide: (dim rounded up to 16,) float32, overwritten.
+    """
+    dim = len(query)
+    start = uint64(stored.ctypes.data) + uint64(row) * uint64(2 * dim)
+    out = uint64(wide.ctypes.data)
+    whole = dim // 16
+    for part in range(whole):
+        widen(start + uint64(32 * part), out + uint64(64 * part))
+    if whole * 16 < dim:
+        _widen_rest(stored, row, whole * 16, wide)
+    for at in range(dim):
+        difference = np.float64(wide[at] - query[at])
+        squares[at] = difference * difference
+    width = dim
+    while width > 1:
+        half = width // 2
+        last = squares[width - 1]
+        for at in range(half):
+            squares[at] += squares[half + at]
+        if width % 2:
+            squares[0] += last
+        width = half
+    return squares[0]
+
+
+@_compiled
+def choose_lists(
+    rotated: Any,
+    table: Any,
+    step: float,
+    least: float,
+    centres: Any,
+    blocks: Any,
+    slopes: Any,
+    offsets: Any,
+    ids: Any,
+    probes: int,
+    nearest: Any,
+    distances: Any,
+) -> int:
+    """Fill in the lists whose centres are nearest to a query, nearest first, and return how many.
+
+    The centres' own codes are scanned like those of images; half as many again as wanted are then compared exactly.
+
+    Args:
+        rotated: (bits,) float32.
+        table: of the query.
+        step: of the table.
+        least: of the table.
+        centres: (lists, bits) float32.
+        blocks: of the centres' codes, as the four below.
+        slopes: see `scan`.
+        offsets: see `scan`.
+        ids: see `scan`.
+        probes: how many.
+        nearest: (3 * probes + 256,) uint32 to fill.
+        distances: (3 * probes + 256,) float32 to fill: squared distances to the centres.
+    """
+    kept = min(probes + probes // 2 + 16, len(centres))
+    everything = np.empty(0, np.uint8)
+    count, _ = scan(
+        blocks, slopes, offsets, ids, 0, len(blocks), table, step, least, np.float32(0),
+        everything, distances, nearest, 0, kept, np.float32(np.inf),
+    )  # fmt: skip
+    if count > kept:
+        keep_smallest(distances, nearest, count, kept)
+    count = min(count, kept)
+    for place in range(count):
+        distances[place] = _squared(rotated, centres[nearest[place]])
+    probes = min(probes, count)
+    if count > probes:
+        keep_smallest(distances, nearest, count, probes)
+    order = np.argsort(distances[:probes])
+    nearest[:probes], distances[:probes] = nearest[:probes][order], distances[:probes][order]
+    return probes
+
+
+@_compiled
+def rank(
+    query: Any,
+    stored: Any,
+    scores: Any,
+    found: Any,
+    count: int,
+    k: int,
+    slack: float,
+    near: Any,
+    left: Any,
+    distances: Any,
+    squares: Any,
+    wide: Any,
+) -> int:
+    """Compute the exact distances of those candidates that may be among the k nearest, and move them to the front.
+
+    Candidates are taken in the order of their scores, some at once; no more are taken when the next one's score lies
+    more than `slack` above the k-th distance so far.
+
+    Args:
+        query: (dim,) float32.
+        stored: (rows, dim) float16 as uint16.
+        scores: (count or more,) estimated distance of each candidate.
+        found: (count or more,) row of each candidate; those that may be among the k nearest come to its front.
+        count: how many candidates.
+        k: how many are wanted.
+        slack: by how much a score may be too large.
+        near: (count or more,) float32, overwritten.
+        left: (count or more,) uint32, overwritten.
+        distances: (count or more,) float64: exact distances of the rows at the front of `found`.
+        squares: see `exact_distance`.
+        wide: see `exact_distance`.
+
+    Returns:
+        How many rows stand at the front, all of the k nearest candidates among them.
+    """
+    dim = len(query)
+    even, row_bytes = dim - dim % 16, uint64(2 * dim)
+    address, query_at = uint64(stored.ctypes.data), uint64(query.ctypes.data)
+    order = np.argsort(scores[:count])
+    done, furthest = 0, np.float32(np.inf)
+    chosen = np.empty(count, np.float32)
+    places = np.empty(count, np.uint32)
+    while done < count and scores[order[done]] <= furthest + slack:
+        until = min(count, max(k, done + AT_ONCE))
+        for place in range(done, until):
+            if place + AHEAD < count:
+                ahead = address + uint64(found[order[place + AHEAD]]) * row_bytes
+                for line in range(0, 2 * dim, 64):
+                    prefetch(ahead + uint64(line))
+            row = found[order[place]]
+            left[place] = row
+            near[place] = near_distance(address + uint64(row) * row_bytes, query_at, even)
+            if even < dim:
+                _widen_rest(stored, row, even, wide)
+                near[place] += _squared(wide[even:dim], query[even:])
+        done = until
+        if done >= k:
+            chosen[:done] = near[:done]
+            furthest = keep_smallest(chosen, places, done, k)
+    front = 0
+    for place in range(done):
+        if near[place] <= furthest + NEARLY:
+            found[front] = left[place]
+            distances[front] = exact_distance(query, stored, found[front], squares, wide)
+            front += 1
+    return front
+
+
+@_compiled
+def search_lists(
+    queries: Any,
+    rotated: Any,
+    centres: Any,
+    centre_blocks: Any,
+    centre_slopes: Any,
+    centre_offsets: Any,
+    centre_ids: Any,
+    starts: Any,
+    blocks: Any,
+    slopes: Any,
+    offsets: Any,
+    ids: Any,
+    stored: Any,
+    probes: int,
+    candidates: int,
+    slack: float,
+    wanted: Any,
+    rows_out: Any,
+    distances_out: Any,
+) -> None:
+    """Search with each query in turn: its nearest lists, the best codes in them, their exact distances.
+
+    Args:
+        queries: (n, dim) float32 of unit length.
+        rotated: (n, bits) float32.
+        centres: (lists, bits) float32.
+        centre_blocks: codes of the centres, as the three below.
+        centre_slopes: see `scan`.
+        centre_offsets: see `scan`.
+        centre_ids: see `scan`.
+        starts: (lists + 1,) first block of each list.
+        blocks: codes of the images, as the three below.
+        slopes: see `scan`.
+        offsets: see `scan`.
+        ids: see `scan`.
+        stored: (rows, dim) float16 as uint16.
+        probes: lists of a query.
+        candidates: codes of a query that may be ranked.
+        slack: see `rank`.
+        wanted: see `scan`.
+        rows_out: (n, k) int64 to fill, -1 where there are no more.
+        distances_out: (n, k) float64 to fill, squared L2, ascending, ties by row.
+    """
+    bits, dim, k = rotated.shape[1], queries.shape[1], rows_out.shape[1]
+    table = np.empty((bits // 4 + 4, 16), np.uint8)
+    shift = (64 - table.ctypes.data % 64) // 16 % 4  # so that it begins at a multiple of 64
+    table = table[shift : shift + bits // 4]
+    nearest, to_centres = np.empty(3 * probes + 256, np.uint32), np.empty(3 * probes + 256, np.float32)
+    size = 3 * candidates + 256
+    scores, found = np.empty(size, np.float32), np.empty(size, np.uint32)
+    squares, wide = np.empty(dim, np.float64), np.empty(dim + 16, np.float32)
+    distances, near, left = np.empty(size, np.float64), np.empty(size, np.float32), np.empty(size, np.uint32)
+    for query in range(len(queries)):
+        step, least = fill_table(rotated[query], table)
+        lists = choose_lists(
+            rotated[query], table, step, least, centres, centre_blocks, centre_slopes, centre_offsets, centre_ids,
+            probes, nearest, to_centres,
+        )  # fmt: skip
+        count, limit = 0, np.float32(np.inf)
+        for place in range(lists):
+            number = nearest[place]
+            count, limit = scan(
+                blocks, slopes, offsets, ids, starts[number], starts[number + 1], table, step, least,
+                to_centres[place], wanted, scores, found, count, candidates, limit,
+            )  # fmt: skip
+        if count > candidates:
+            count, _ = tighten(scores, found, count, candidates)
+        count = rank(queries[query], stored, scores, found, count, k, slack, near, left, distances, squares, wide)
+        order = np.argsort(distances[:count])
+        for place in range(1, count):  # ties by row
+            while (
+                place
+                and distances[order[place]] == distances[order[place - 1]]
+                and found[order[place]] < found[order[place - 1]]
+            ):
+                order[place], order[place - 1] = order[place - 1], order[place]
+                place -= 1
+        for place in range(min(k, count)):
+            rows_out[query, place] = found[order[place]]
+            distances_out[query, place] = distances[order[place]]
+        for place in range(count, k):
+            rows_out[query, place] = -1
+            distances_out[query, place] = np.inf

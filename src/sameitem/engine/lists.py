@@ -1,0 +1,227 @@
+"""Inverted lists of one-bit codes: what the coarse filter looks through instead of everything.
+
+Each image belongs to the list of its nearest centre. Its code is the signs of what the centre leaves of it, and two
+numbers turn the code's product with a query into an estimate of the squared distance:
+
+    |q - x|^2  ~  |q - c|^2 + offset + slope * <q, signs>
+
+with r = x - c, s = sign(r), f = |r|^2 / <r, s>, slope = -2 f, offset = |r|^2 + 2 f <c, s>. The query itself stands in
+the product, not its difference from the centre: so one look-up table serves all lists.
+
+Source: article §03.1 (binary inverted index); Gao, Long: RaBitQ (SIGMOD 2024) for the estimate; one table for all lists
+is ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameitem.core.errors import InputError, ShapeError
+from sameitem.engine.kernels import BLOCK, ROW_BYTES, search_lists
+from sameitem.engine.rotation import rotate, rotation_signs
+
+CHUNK_ROWS = 8192  # features turned or compared at once
+SAMPLED, ROUNDS = 50, 8  # features a list for k-means, at most, and its rounds
+NOBODY = np.zeros(0, np.uint8)  # no filter
+
+Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows to their features (rows, dim)
+
+_SLOT = np.arange(BLOCK)
+_BYTE_OF_SLOT = 2 * (_SLOT % 8) + _SLOT // 8 % 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """One-bit codes in blocks of 32, as the kernels scan them."""
+
+    blocks: NDArray[np.uint8]  # (blocks, bits / 16, 64), see kernels.py
+    slopes: NDArray[np.float32]  # (blocks, 32)
+    offsets: NDArray[np.float32]  # (blocks, 32) infinite where no code lies
+    ids: NDArray[np.uint32]  # (blocks, 32) row of each code
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """Inverted lists: the codes of list i lie in blocks `starts[i]` to `starts[i + 1]`."""
+
+    signs: NDArray[np.int8]  # (ROUNDS, bits) the rotation
+    centres: NDArray[np.float32]  # (lists, bits) rotated
+    centre_codes: Codes
+    starts: NDArray[np.int64]  # (lists + 1,)
+    codes: Codes
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        stored: NDArray[np.float16],
+        *,
+        k: int,
+        probes: int,
+        candidates: int,
+        slack: float = np.inf,
+        wanted: NDArray[np.uint8] = NOBODY,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the rows of the k nearest images of each query with their squared distances, nearest first.
+
+        Args:
+            queries: (n, dim) of unit length.
+            stored: (rows, dim) features.
+            k: how many; where fewer are found, the last rows are -1 and their distances infinite.
+            probes: lists looked through.
+            candidates: codes whose images may be compared exactly, at least k.
+            slack: they are, in the order of their estimates, until one lies this far above the k-th distance so far.
+            wanted: (ceil(rows / 8),) bits of the rows that may be found, the lowest bit first; empty: all may.
+
+        Raises:
+            ShapeError: queries of another dim than the stored features.
+        """
+        if queries.ndim != 2 or queries.shape[1] != stored.shape[1]:
+            raise ShapeError(f"need queries (n, {stored.shape[1]}), got {queries.shape}")
+        queries = np.ascontiguousarray(queries, np.float32)
+        rows = np.empty((len(queries), k), np.int64)
+        distances = np.empty((len(queries), k), np.float64)
+        search_lists(
+            queries,
+            rotate(queries, self.signs),
+            self.centres,
+            *_arrays(self.centre_codes),
+            self.starts,
+            *_arrays(self.codes),
+            stored.view(np.uint16),
+            min(probes, len(self.centres)),
+            max(k, candidates),
+            np.float32(slack),
+            wanted,
+            rows,
+            distances,
+        )
+        return rows, distances
+
+
+def _arrays(codes: Codes) -> tuple[NDArray[Any], ...]:
+    return codes.blocks, codes.slopes, codes.offsets, codes.ids
+
+
+def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists:
+    """Sort features into inverted lists by k-means and encode them.
+
+    Args:
+        features: gives the features (n, dim) of unit length of some rows.
+        rows: how many there are.
+        lists: how many lists; no more than rows.
+        seed: of rotation, sample and centres.
+
+    Raises:
+        InputError: no rows, or more lists than rows.
+    """
+    if not 1 <= lists <= rows:
+        raise InputError(f"need 1 to {rows} lists for {rows} rows, got {lists}")
+    generator = np.random.default_rng(seed)
+    sample = np.sort(generator.choice(rows, min(rows, SAMPLED * lists), replace=False))
+    drawn = np.concatenate(
+        [features(sample[start : start + CHUNK_ROWS]) for start in range(0, len(sample), CHUNK_ROWS)]
+    )
+    signs = rotation_signs(drawn.shape[1], seed=seed)
+    centres = find_centres(rotate(drawn, signs), lists, generator=generator)
+    packed = np.empty((rows, signs.shape[1] // 8), np.uint8)
+    slopes, offsets = np.empty(rows, np.float32), np.empty(rows, np.float32)
+    list_of_row = np.empty(rows, np.int32)
+    for start in range(0, rows, CHUNK_ROWS):
+        part = slice(start, min(start + CHUNK_ROWS, rows))
+        rotated = rotate(features(np.arange(part.start, part.stop)), signs)
+        list_of_row[part] = nearest(rotated, centres)
+        packed[part], slopes[part], offsets[part] = encode(rotated, centres[list_of_row[part]])
+    starts, codes = lay_out(packed, slopes, offsets, list_of_row, lists)
+    middle = np.broadcast_to(centres.mean(axis=0), centres.shape)
+    _, centre_codes = lay_out(*encode(centres, middle), np.zeros(lists, np.int32), 1)
+    return Lists(signs, centres, centre_codes, starts, codes)
+
+
+def encode(
+    rotated: NDArray[np.float32], centres: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the codes of rotated features relative to their centres, and their slopes and offsets.
+
+    What lies on its centre gets slope 0 and offset 0.
+
+    Args:
+        rotated: (rows, bits)
+        centres: (rows, bits)
+
+    Returns:
+        (rows, bits / 8) signs, the lowest bit first, (rows,) and (rows,).
+    """
+    rest = rotated - centres
+    bits = rest > 0
+    signs = np.where(bits, np.float32(1), np.float32(-1))
+    square = np.einsum("ij,ij->i", rest, rest)
+    factor = square / np.maximum(np.abs(rest).sum(axis=1), np.float32(1e-20))
+    offset = square + 2 * factor * np.einsum("ij,ij->i", centres, signs)
+    return np.packbits(bits, axis=1, bitorder="little"), -2 * factor, offset
+
+
+def lay_out(
+    packed: NDArray[np.uint8],
+    slopes: NDArray[np.float32],
+    offsets: NDArray[np.float32],
+    list_of_row: NDArray[np.int32],
+    lists: int,
+) -> tuple[NDArray[np.int64], Codes]:
+    """Return codes in blocks, those of a list side by side in the order of their rows, and each list's first block.
+
+    Args:
+        packed: (rows, bits / 8), see `encode`.
+        slopes: (rows,)
+        offsets: (rows,)
+        list_of_row: (rows,) 0 to lists - 1.
+        lists: how many.
+    """
+    counts = np.bincount(list_of_row, minlength=lists)
+    starts = np.concatenate([[0], np.cumsum(-(-counts // BLOCK))]).astype(np.int64)
+    order = np.argsort(list_of_row, kind="stable")
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    slots = np.arange(len(order)) - before[list_of_row[order]] + BLOCK * starts[list_of_row[order]]
+    total = int(starts[-1])
+    codes = Codes(
+        blocks=np.zeros((total, packed.shape[1] // 2, ROW_BYTES), np.uint8),
+        slopes=np.zeros((total, BLOCK), np.float32),
+        offsets=np.full((total, BLOCK), np.inf, np.float32),
+        ids=np.zeros((total, BLOCK), np.uint32),
+    )
+    codes.slopes.reshape(-1)[slots], codes.offsets.reshape(-1)[slots] = slopes[order], offsets[order]
+    codes.ids.reshape(-1)[slots] = order
+    groups = codes.blocks.reshape(total, -1, 16)  # (blocks, bits / 4, 16)
+    for start in range(0, len(order), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        pairs = packed[order[part]]
+        numbers = np.stack([pairs & 15, pairs >> 4], axis=2).reshape(len(pairs), -1)  # (rows, bits / 4)
+        block, slot = np.divmod(slots[part], BLOCK)
+        numbers <<= np.where(slot < BLOCK // 2, 0, 4)[:, None].astype(np.uint8)
+        for one in range(BLOCK):  # no two codes of a turn share a byte
+            here = slot == one
+            groups[block[here], :, _BYTE_OF_SLOT[one]] |= numbers[here]
+    return starts, codes
+
+
+def find_centres(sample: NDArray[np.float32], lists: int, *, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Return (lists, bits) centres of a sample by k-means; a centre that loses everything starts anew elsewhere."""
+    centres = sample[np.sort(generator.choice(len(sample), lists, replace=False))]
+    for _ in range(ROUNDS):
+        closest = nearest(sample, centres)
+        counts = np.bincount(closest, minlength=lists)
+        filled, empty = np.flatnonzero(counts), np.flatnonzero(counts == 0)
+        first = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
+        centres[filled] = np.add.reduceat(sample[np.argsort(closest, kind="stable")], first, axis=0)
+        centres[filled] /= counts[filled, None]
+        centres[empty] = sample[generator.choice(len(sample), len(empty), replace=False)]
+    return centres
+
+
+def nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the nearest centre of each row."""
+    squares = np.einsum("ij,ij->i", centres, centres) / 2
+    parts = (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
+    return np.concatenate([np.argmin(squares - part @ centres.T, axis=1) for part in parts])
