@@ -43,7 +43,7 @@ fix: $(VENV)/.developer  ## apply formatting and safe fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.developer  ## measure speed; ../shared/data adds the real photographs
-	$(BIN)/python benchmarks/engine_scan.py
+	$(BIN)/sameitem bench engine
 	$(BIN)/python benchmarks/query.py
 
 endurance: $(VENV)/.developer  ## the kill tests at full size: run before a release

@@ -129,7 +129,6 @@ def _publish(shop: Shop, real: NDArray[np.float32], model_version: str) -> None:
         model_version=model_version,
         created=now,
         dim=features.shape[1],
-        bits=shop.settings.engine.bits,
         extra={"seq": shop.catalogue.snapshot_seq(), "dropped": {}, "duplicates": 0},
     )
     write_products(folder / PRODUCTS, products)

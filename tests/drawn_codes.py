@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
-from sameitem.engine.kernels import BLOCK, LARGEST, block_scores, exact_distance, scan
+from sameitem.engine.kernels import BLOCK, LARGEST, NO_LIMIT, block_scores, exact_distance, scan
 
 NUMBERS = (np.float32(0.375), np.float32(-7.25), np.float32(2.125))  # step, least, base
 
@@ -75,7 +75,7 @@ def scores_of(drawn: Drawn) -> NDArray[np.float32]:
 
 
 def scan_all(
-    drawn: Drawn, *, kept: int, wanted: NDArray[np.uint8], limit: float = np.inf
+    drawn: Drawn, *, kept: int, wanted: NDArray[np.uint8], limit: float = NO_LIMIT
 ) -> list[tuple[np.float32, np.uint32]]:
     """Return the `kept` smallest scores below a limit with their rows, by the kernel."""
     scores, rows = np.empty(kept + 64, np.float32), np.empty(kept + 64, np.uint32)

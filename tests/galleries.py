@@ -9,16 +9,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.core.bits import binarize, random_rotation
 from sameitem.engine.build import seal, write_index
 from sameitem.engine.index import Index, open_index
+from sameitem.engine.lists import lists_for, make_lists
 from sameitem.engine.manifest import Certificate, Counts, Manifest
 from sameitem.engine.members import EntryHit, Members
 from sameitem.engine.versions import LOCK
 
 CREATED = datetime(2026, 11, 23, 14, 30, 2, 102_000, tzinfo=UTC)
 CERTIFICATE = Certificate(
-    recall=1.0, low=1.0, high=1.0, k=60, queries=10, candidates=256, asked=0.999, float16_recall=1.0
+    recall=1.0,
+    low=1.0,
+    high=1.0,
+    k=60,
+    queries=10,
+    probes=3,
+    candidates=256,
+    slack=0.1,
+    asked=0.999,
+    float16_recall=1.0,
 )
 
 
@@ -53,7 +62,7 @@ def draw(seed: int, *, entries: int, dim: int = 16, extra_members: int = 0, prod
     return Drawn(features, histograms(generator, entries), Members(entry_image_id, image_id, entry, product))
 
 
-def write(folder: Path, drawn: Drawn, *, version: str = "20261123-143002-1a2b", block: int = 7, bits: int = 64) -> None:
+def write(folder: Path, drawn: Drawn, *, version: str = "20261123-143002-1a2b", block: int = 7) -> None:
     write_index(
         folder,
         (
@@ -65,20 +74,20 @@ def write(folder: Path, drawn: Drawn, *, version: str = "20261123-143002-1a2b", 
         model_version="drawn-1",
         created=CREATED,
         dim=drawn.features.shape[1],
-        bits=bits,
     )
 
 
-def build(folder: Path, drawn: Drawn, *, bits: int = 64, sealed: bool = True) -> Index:
-    write(folder, drawn, bits=bits)
+def build(folder: Path, drawn: Drawn, *, sealed: bool = True) -> Index:
+    write(folder, drawn)
     if sealed:
         seal(folder, certificate=CERTIFICATE)
     return open_index(folder)
 
 
-def in_memory(drawn: Drawn, *, bits: int = 64) -> Index:
+def in_memory(drawn: Drawn, *, lists: int | None = None) -> Index:
     """Return an index without files and certificate."""
-    rotation = random_rotation(drawn.features.shape[1], bits, seed=0)
+    entries = len(drawn.features)
+    made = make_lists(lambda rows: drawn.features[rows], entries, lists=lists or lists_for(entries), seed=0)
     counts = Counts(len(drawn.features), len(drawn.members.image_id), drawn.members.products)
     return Index(
         manifest=Manifest(
@@ -86,14 +95,13 @@ def in_memory(drawn: Drawn, *, bits: int = 64) -> Index:
             model_version="drawn-1",
             created=CREATED.isoformat(),
             dim=drawn.features.shape[1],
-            bits=bits,
+            lists=len(made.centres),
             seed=0,
             counts=counts,
             files={},
         ),
         members=drawn.members,
-        rotation=rotation,
-        codes=binarize(drawn.features, rotation),
+        lists=made,
         rows=drawn.features.astype(np.float16),
         colours=drawn.colours.astype(np.float16),
     )

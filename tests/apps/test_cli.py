@@ -29,7 +29,7 @@ def sameitem(*arguments: object, stdin: str | None = None, **environment: str) -
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom sameitem.apps.cli import app\n"
-        "heavy = {'numpy', 'pyarrow', 'onnxruntime', 'sqlalchemy', 'fastapi', 'PIL', 'pydantic', 'torch'}\n"
+        "heavy = {'numpy', 'pyarrow', 'onnxruntime', 'sqlalchemy', 'fastapi', 'PIL', 'pydantic', 'torch', 'numba'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -39,7 +39,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_serving_and_building_load_no_training_stack() -> None:
     code = (
         "import sys\nimport sameitem.apps.server, sameitem.apps.cli, sameitem.upkeep.work\n"
-        "print(sorted({'torch', 'onnx', 'ray', 'cv2', 'scipy', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'onnx', 'ray', 'cv2', 'scipy.sparse', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
@@ -142,7 +142,7 @@ def test_config_show_tells_where_each_value_comes_from(tmp_path: Path) -> None:
         SAMEITEM_ENGINE__K="10",
     )
     sources = json.loads(done.stdout)["sources"]
-    origins = [sources[key] for key in ("serve.port", "engine.k", "search.num", "engine.bits")]
+    origins = [sources[key] for key in ("serve.port", "engine.k", "search.num", "engine.recall")]
     assert origins == ["flag", "environment", "file", "default"]
 
 

@@ -1,6 +1,6 @@
 import json
 import tracemalloc
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, CREATED, Drawn, draw, histograms, unit_rows, write
-from sameitem.core.bits import binarize
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
 from sameitem.engine.build import seal, write_index
 from sameitem.engine.files import ArrayWriter
 from sameitem.engine.index import open_index
+from sameitem.engine.lists import lists_for, make_lists
 from sameitem.engine.members import Members
 
 
@@ -23,7 +23,15 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     index = open_index(tmp_path / "index", verify=True)
     assert np.array_equal(index.rows, drawn.features.astype(np.float16))
     assert np.array_equal(index.colours, drawn.colours.astype(np.float16))
-    assert np.array_equal(index.codes, binarize(drawn.features, index.rotation))
+    made = make_lists(lambda rows: index.rows[rows].astype(np.float32), 30, lists=lists_for(30), seed=0)
+    for stored, expected in (
+        (index.lists, made),
+        (index.lists.codes, made.codes),
+        (index.lists.centre_codes, made.centre_codes),
+    ):
+        for field in fields(expected):
+            if isinstance(getattr(expected, field.name), np.ndarray):
+                assert np.array_equal(getattr(stored, field.name), getattr(expected, field.name))
     for name in ("entry_image_id", "image_id", "entry", "product", "start", "representative"):
         assert np.array_equal(getattr(index.members, name), getattr(drawn.members, name))
     counts = index.manifest.counts
@@ -33,7 +41,7 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_a_gallery_is_written_without_ever_standing_in_memory(tmp_path: Path) -> None:
-    rows, dim, blocks = 1024, 256, 32  # a block is 1 MB of features
+    rows, dim, blocks = 1024, 256, 128  # a block is 1 MB of features
     ids = np.arange(rows * blocks)
     members = Members(ids, ids, ids, ids.astype(np.int32))
     block = unit_rows(np.random.default_rng(1), rows, dim), histograms(np.random.default_rng(2), rows)
@@ -46,11 +54,10 @@ def test_a_gallery_is_written_without_ever_standing_in_memory(tmp_path: Path) ->
         model_version="drawn-1",
         created=CREATED,
         dim=dim,
-        bits=64,
     )
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak_bytes < 8_000_000
+    assert peak_bytes < 60_000_000  # what k-means samples, which grows as the root of the gallery, twice
 
 
 def test_the_documentation_names_every_file_and_every_key(tmp_path: Path) -> None:
@@ -114,7 +121,6 @@ def test_an_empty_gallery_is_refused(tmp_path: Path) -> None:
             model_version="drawn-1",
             created=CREATED,
             dim=16,
-            bits=64,
         )
 
 

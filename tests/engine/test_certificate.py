@@ -10,37 +10,39 @@ from galleries import draw, in_memory, plain_search, unit_rows
 from sameitem.core.errors import InputError, RefusedError, SameItemError, ShapeError
 from sameitem.engine.certificate import TIE, certify
 from sameitem.engine.index import Index
+from sameitem.engine.lists import Effort
 
 
-def plain_recall(index: Index, features: NDArray[np.float32], query: int, *, k: int, candidates: int) -> float:
+def plain_recall(index: Index, features: NDArray[np.float32], query: int, *, k: int, effort: Effort) -> float:
     """Measure one left-out query by loops: hits no farther than the k-th true neighbour, over k."""
     exact = features.astype(np.float64)
     distances = ((exact - exact[query]) ** 2).sum(axis=1)
     limit = sorted(np.delete(distances, query))[k - 1] + TIE
-    hits = index.search(features[query], k=k, allowed=np.arange(len(features)) != query, candidates=candidates)
-    return sum(distances[hit.entry_row] <= limit for hit in hits) / k
+    rows, _ = index.lists.search(features[query][None], index.rows, k=k + 1, effort=effort)
+    return sum(bool(distances[row] <= limit) for row in [row for row in rows[0] if row not in (query, -1)][:k]) / k
 
 
 @pytest.mark.parametrize("entries", [60, 300])
 def test_the_certified_recall_is_what_a_linear_scan_with_float_features_measures(entries: int) -> None:
     drawn = draw(1, entries=entries, dim=24)
-    index = in_memory(drawn)
+    index = in_memory(drawn, lists=4)
     certificate = certify(index, lambda rows: drawn.features[rows], asked=0.98, k=10)
-    measured = [
-        plain_recall(index, drawn.features, query, k=10, candidates=certificate.candidates) for query in range(entries)
-    ]
+    effort = replace(index, manifest=replace(index.manifest, certificate=certificate)).effort_for(10)
+    measured = [plain_recall(index, drawn.features, query, k=10, effort=effort) for query in range(entries)]
     assert certificate.queries == entries
     assert certificate.recall == pytest.approx(np.mean(measured), abs=1e-12)
     assert certificate.low <= certificate.recall <= certificate.high
     assert certificate.recall >= 0.98
 
 
-def test_more_recall_costs_more_candidates_and_half_of_them_would_not_do() -> None:
+def test_more_recall_costs_more() -> None:
     drawn = draw(2, entries=600, dim=24)
-    index = in_memory(drawn)
-    little, much = (certify(index, lambda rows: drawn.features[rows], asked=asked, k=10) for asked in (0.9, 0.999))
-    assert (little.candidates, much.candidates) == (256, 512)
-    assert little.recall >= 0.9
+    index = in_memory(drawn, lists=12)
+    little, much = (certify(index, lambda rows: drawn.features[rows], asked=asked, k=10) for asked in (0.8, 0.999))
+    assert little.probes <= much.probes
+    assert little.candidates <= much.candidates
+    assert little.probes * little.candidates < much.probes * much.candidates
+    assert little.recall >= 0.8
     assert much.recall >= 0.999 > little.recall
 
 
@@ -53,9 +55,10 @@ def test_a_gallery_whose_stored_rows_are_not_the_features_is_refused() -> None:
 
 def test_codes_that_say_nothing_are_made_up_for_by_ranking_everything() -> None:
     drawn = draw(5, entries=300)
-    index = replace(in_memory(drawn), codes=np.random.default_rng(1).integers(0, 256, (300, 8), dtype=np.uint8))
+    index = in_memory(drawn, lists=3)
+    index.lists.codes.blocks[:] = np.random.default_rng(1).integers(0, 256, index.lists.codes.blocks.shape)
     certificate = certify(index, lambda rows: drawn.features[rows], asked=0.999, k=10)
-    assert certificate.candidates == 300
+    assert (certificate.probes, certificate.candidates, certificate.slack) == (3, 300, None)
     assert certificate.recall == certificate.float16_recall
 
 

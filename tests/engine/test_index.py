@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from galleries import CERTIFICATE, build, draw, histograms, in_memory, plain_search, unit_rows, write
+from galleries import build, draw, histograms, in_memory, plain_search, unit_rows, write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, SameItemError, ShapeError
+from sameitem.engine import index as engine_index
 from sameitem.engine.index import HASHED_BYTES, open_index
+from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import FORMAT, MANIFEST
 
 Cases = st.fixed_dictionaries(
@@ -49,20 +51,27 @@ def test_exact_search_equals_loops_over_everything(
         (hit.image_id, hit.member_row, hit.entry_row, hit.duplicates) for hit in expected
     ]
     assert [hit.distance for hit in found] == pytest.approx([hit.distance for hit in expected], rel=1e-12)
-    assert found == index.search(query, exact=True, candidates=1, **how)
-    assert found == index.search(query, candidates=case["entries"], **how)
+    assert found == index.search(query, exact=True, effort=Effort(1, 1), **how)
+    assert found == index.search(query, effort=Effort(99, case["entries"]), **how)
 
 
-@settings(deadline=None)
+@pytest.fixture
+def by_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Galleries of few entries are looked through by their lists, as large ones are."""
+    monkeypatch.setattr(engine_index, "FEW", 0)
+
+
+@pytest.mark.usefixtures("by_lists")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=Cases, k=st.integers(1, 20), candidates=st.integers(1, 10), masked=st.booleans())
 def test_a_grouped_search_is_never_short_however_few_candidates_it_starts_with(
     case: dict[str, int], k: int, candidates: int, masked: bool
 ) -> None:
     generator = np.random.default_rng(case["seed"])
-    index = in_memory(draw(**case))
+    index = in_memory(draw(**case), lists=min(case["entries"], 4))
     allowed = generator.random(len(index.members.image_id)) < (0.5 if masked else 1.0)
     query = unit_rows(generator, 1, 16)[0]
-    hits = index.search(query, k=k, allowed=allowed, candidates=candidates, one_per_product=True)
+    hits = index.search(query, k=k, allowed=allowed, effort=Effort(1, candidates), one_per_product=True)
     product = index.members.product
     shown = [int(product[hit.member_row]) for hit in hits]
     assert len(set(shown)) == len(shown) <= k
@@ -71,12 +80,36 @@ def test_a_grouped_search_is_never_short_however_few_candidates_it_starts_with(
         assert reached == set(product[allowed].tolist())
 
 
+@pytest.mark.usefixtures("by_lists")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 999),
+    k=st.integers(1, 5),
+    share=st.sampled_from([None, 0.7]),
+    one_per_product=st.booleans(),
+    weight=st.sampled_from([0.0, 0.4]),
+)
+def test_by_all_lists_and_nearly_all_candidates_the_answer_is_that_of_loops_over_everything(
+    seed: int, k: int, share: float | None, one_per_product: bool, weight: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    index = in_memory(draw(seed, entries=120, extra_members=30, products=90), lists=4)
+    allowed = None if share is None else generator.random(len(index.members.image_id)) < share
+    query, colour = unit_rows(generator, 1, 16)[0], histograms(generator, 1)[0] if weight else None
+    how = {"k": k, "allowed": allowed, "one_per_product": one_per_product, "colour": colour, "colour_weight": weight}
+    nearly_all = Effort(4, len(index.members.searchable(allowed)) - 1)
+    found, wanted = index.search(query, effort=nearly_all, **how), plain_search(index, query, **how)
+    assert [hit.image_id for hit in found] == [hit.image_id for hit in wanted]
+    assert [hit.distance for hit in found] == pytest.approx([hit.distance for hit in wanted], rel=1e-12)
+
+
+@pytest.mark.usefixtures("by_lists")
 def test_k_products_come_back_where_each_product_has_a_hundred_pictures_alike(tmp_path: Path) -> None:
     drawn = draw(1, entries=500)
     drawn.features[:] = np.repeat(unit_rows(np.random.default_rng(2), 5, 16), 100, axis=0)
     drawn.members.product[:] = np.repeat(np.arange(5), 100)
     index = build(tmp_path / "index", drawn)
-    hits = index.search(drawn.features[0], k=5, candidates=1, one_per_product=True)
+    hits = index.search(drawn.features[0], k=5, effort=Effort(1, 1), one_per_product=True)
     assert sorted(int(index.members.product[hit.member_row]) for hit in hits) == [0, 1, 2, 3, 4]
 
 
@@ -87,22 +120,19 @@ def test_a_page_a_thousand_deep_is_whole_and_in_order(tmp_path: Path) -> None:
     assert hits == sorted(hits)
 
 
-def test_few_candidates_are_those_whose_codes_are_nearest(tmp_path: Path) -> None:
-    index = build(tmp_path / "index", draw(5, entries=300), bits=64)
-    query = unit_rows(np.random.default_rng(6), 1, 16)[0]
-    bits = np.unpackbits(index.codes, axis=1).astype(int)
-    own = (query @ index.rotation > 0).astype(int)
-    nearest = sorted(range(300), key=lambda row: (int(np.abs(bits[row] - own).sum()), row))[:20]
-    hits = index.search(query, k=20, candidates=20)
-    assert sorted(hit.entry_row for hit in hits) == sorted(nearest)
-
-
-def test_the_certificate_says_how_many_candidates_pass_and_depth_doubles_them(tmp_path: Path) -> None:
+def test_the_certificate_says_how_much_to_look_at_and_depth_doubles_it(tmp_path: Path) -> None:
     certified = build(tmp_path / "certified", draw(7, entries=9))
-    assert [certified.candidates_for(k) for k in (1, 60, 61, 120, 121, 1000)] == [256, 256, 512, 512, 1024, 8192]
-    assert CERTIFICATE.candidates == 256
+    assert certified.effort_for(60) == certified.effort_for(1) == Effort(3, 256, 0.1)
+    assert certified.effort_for(61) == certified.effort_for(120) == Effort(6, 512, 0.1)
+    assert certified.effort_for(1000) == Effort(96, 8192, 0.1)
     plain = build(tmp_path / "plain", draw(7, entries=9), sealed=False)
-    assert plain.candidates_for(1) == 9
+    assert plain.effort_for(1) == Effort(1, 9)
+
+
+def test_the_fewer_are_allowed_the_more_lists_are_looked_through(tmp_path: Path) -> None:
+    index = build(tmp_path / "index", draw(7, entries=9))
+    probes = [index.effort_for(60, share=share).probes for share in (1.0, 0.5, 0.1, 0.01)]
+    assert probes == sorted(set(probes))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +142,8 @@ def test_the_certificate_says_how_many_candidates_pass_and_depth_doubles_them(tm
         ({"query": np.ones(16, np.float32)}, InputError),
         ({"query": np.full(16, np.nan, np.float32)}, InputError),
         ({"k": 0}, InputError),
-        ({"candidates": 0}, InputError),
+        ({"effort": Effort(1, 0)}, InputError),
+        ({"effort": Effort(0, 1)}, InputError),
         ({"allowed": np.ones(8, np.bool_)}, ShapeError),
         ({"allowed": np.ones(9, np.int8)}, ShapeError),
         ({"colour_weight": 0.5}, InputError),
@@ -151,7 +182,8 @@ def rewrite(folder: Path, **values: object) -> None:
         (cut, "codes.npy has .* bytes"),
         (flip, "member_product.npy has another content"),
         (lambda folder: rewrite(folder, format=FORMAT + 1), f"format {FORMAT + 1}"),
-        (lambda folder: rewrite(folder, dim=17), "rotation.npy holds"),
+        (lambda folder: rewrite(folder, dim=70), "rotation.npy holds"),
+        (lambda folder: rewrite(folder, lists=2), "list_start.npy holds"),
         (lambda folder: rewrite(folder, counts=None), "manifest.json is damaged"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json is damaged"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), "format None"),
@@ -168,7 +200,7 @@ def test_a_damaged_index_is_refused_by_the_name_of_the_file(
 
 def test_verifying_finds_a_changed_byte_in_a_large_file(tmp_path: Path) -> None:
     drawn = draw(10, entries=2000, dim=HASHED_BYTES // 3900)
-    write(tmp_path / "index", drawn, bits=8)
+    write(tmp_path / "index", drawn)
     rows = tmp_path / "index" / "rows.npy"
     data = bytearray(rows.read_bytes())
     data[-1] ^= 1

@@ -39,10 +39,10 @@ def test_a_scan_keeps_the_smallest_scores_of_what_may_be_found(
     assert scan_all(drawn, kept=kept, wanted=wanted) == expected[:kept]
 
 
-def test_what_scores_at_the_limit_is_not_found() -> None:
+def test_what_scores_above_the_limit_is_not_found() -> None:
     drawn = draw(1, blocks=3, bits=64)
     scores = np.sort(drawn.scores().ravel())
-    assert [score for score, _ in scan_all(drawn, kept=50, wanted=EVERYTHING, limit=scores[10])] == list(scores[:10])
+    assert [score for score, _ in scan_all(drawn, kept=50, wanted=EVERYTHING, limit=scores[10])] == list(scores[:11])
 
 
 @given(seed=integers(0, 9999), rows=integers(1, 6), dim=integers(1, 200))

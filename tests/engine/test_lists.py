@@ -7,7 +7,7 @@ from hypothesis.strategies import integers, sampled_from
 
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.engine.distances import squared_distances
-from sameitem.engine.lists import BLOCK, Lists, encode, find_centres, lay_out, make_lists
+from sameitem.engine.lists import BLOCK, Effort, Lists, encode, find_centres, lay_out, make_lists
 from sameitem.engine.rotation import rotate, rotation_signs
 
 Array = np.ndarray[Any, Any]
@@ -43,9 +43,8 @@ def test_with_every_list_and_candidate_the_answer_is_that_of_a_linear_scan(
 ) -> None:
     stored, lists = gallery(seed, rows=rows, dim=50, lists=min(rows, 5))
     allowed = np.random.default_rng(seed).random(rows) < share
-    wanted = np.packbits(allowed, bitorder="little")
     queries = drawn(seed + 1, rows=3, dim=50)
-    found, distances = lists.search(queries, stored, k=k, probes=5, candidates=rows, wanted=wanted)
+    found, distances = lists.search(queries, stored, k=k, effort=Effort(5, rows), among=np.flatnonzero(allowed))
     for query, some, how_far in zip(queries, found, distances, strict=True):
         expected, exact = linear_scan(stored, query, k, allowed)
         assert np.array_equal(some[: len(expected)], expected)
@@ -60,7 +59,7 @@ def test_a_query_is_answered_to_the_same_bits_whatever_else_is_asked(
 ) -> None:
     stored, lists = gallery(seed, rows=300, dim=64, lists=5)
     queries = drawn(seed + 1, rows=4, dim=64)
-    asked = {"k": k, "probes": probes, "candidates": candidates, "slack": 0.1}
+    asked = {"k": k, "effort": Effort(probes, candidates, slack=0.1)}
     together = lists.search(queries, stored, **asked)
     for row, query in enumerate(queries):
         alone = lists.search(query[None], stored, **asked)
@@ -72,10 +71,19 @@ def test_few_lists_and_candidates_find_nearly_all() -> None:
     generator = np.random.default_rng(1)
     queries = stored[::40].astype(np.float32) + 0.02 * generator.standard_normal((100, 96)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found, _ = lists.search(queries, stored, k=10, probes=10, candidates=60, slack=0.2)
+    found, _ = lists.search(queries, stored, k=10, effort=Effort(10, 60, slack=0.2))
     everything = np.ones(len(stored), np.bool_)
     truth = [linear_scan(stored, query, 10, everything)[0] for query in queries]
     assert np.mean([len(set(some) & set(true)) / 10 for some, true in zip(found, truth, strict=True)]) > 0.97
+
+
+def test_lists_without_anything_that_may_be_found_do_not_count() -> None:
+    stored, lists = gallery(7, rows=600, dim=64, lists=12)
+    far = int(np.argmin(lists.centres @ lists.centres[lists.list_of_row[0]]))
+    among = np.flatnonzero(lists.list_of_row == far)
+    found, _ = lists.search(stored[:1].astype(np.float32), stored, k=5, effort=Effort(1, 50), among=among)
+    assert set(found[0].tolist()) <= {*among.tolist(), -1}
+    assert found[0][0] >= 0
 
 
 def test_an_estimate_is_near_the_distance_and_not_biased() -> None:
@@ -120,7 +128,7 @@ def test_codes_lie_in_their_lists_in_the_order_of_their_rows() -> None:
 def test_pictures_that_are_all_the_same_are_all_found() -> None:
     feature = np.full((90, 64), 0.125, np.float32)
     lists = make_lists(lambda rows: feature[rows], 90, lists=3, seed=0)
-    found, distances = lists.search(feature[:1], feature.astype(np.float16), k=90, probes=3, candidates=90)
+    found, distances = lists.search(feature[:1], feature.astype(np.float16), k=90, effort=Effort(3, 90))
     assert found[0].tolist() == list(range(90))
     assert not distances.any()
 
@@ -138,4 +146,4 @@ def test_what_does_not_fit_is_refused() -> None:
         make_lists(lambda rows: features[rows], 10, lists=11, seed=0)
     lists = make_lists(lambda rows: features[rows], 10, lists=2, seed=0)
     with pytest.raises(ShapeError, match=r"need queries \(n, 64\), got \(3, 32\)"):
-        lists.search(np.zeros((3, 32), np.float32), features.astype(np.float16), k=1, probes=1, candidates=1)
+        lists.search(np.zeros((3, 32), np.float32), features.astype(np.float16), k=1, effort=Effort(1, 1))

@@ -30,10 +30,12 @@ app = typer.Typer(
 index_app = typer.Typer(help="Index versions: list, show, roll back.", no_args_is_help=True)
 models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
+bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.add_typer(bench_app, name="bench")
 app.add_typer(config_app, name="config")
 
 ShopOption = Annotated[
@@ -349,6 +351,29 @@ def evaluate(
             if comparison:
                 terminal.show_comparison(comparison)
     return EXIT_SET_ASIDE if evaluation.failed or evaluation.unknown else 0
+
+
+@bench_app.command("engine")
+def bench_engine(
+    rows: Annotated[int, typer.Option(min=1000, help="Vectors that are drawn.")] = 100_000,
+    dim: Annotated[int, typer.Option(min=64, max=1024, help="Their width.")] = 512,
+    recall: Annotated[float, typer.Option(min=0.5, max=1.0, help="Recall@10 that every engine must reach.")] = 0.99,
+    queries: Annotated[int, typer.Option(min=100, help="Queries.")] = 1000,
+    vectors: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own features instead: .npy, (rows, dim) of unit length.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time our engine beside those that are installed: faiss-cpu, zvec."""
+    from sameitem.evaluation.engine_bench import bench, draw_vectors, read_vectors
+
+    with _terminal(as_json) as terminal:
+        drawn = read_vectors(vectors, queries=queries) if vectors else draw_vectors(rows, dim, queries=queries)
+        result = bench(*drawn, asked=recall, tell=lambda what: terminal.tell(what, 0.0, {}))
+        if as_json:
+            _print_json(result.as_json())
+        else:
+            terminal.show_bench(result)
 
 
 # ---- index versions, models ----

@@ -17,6 +17,7 @@ from sameitem.catalog.selection import Reason
 from sameitem.core.jobs import Job
 
 if TYPE_CHECKING:
+    from sameitem.evaluation.engine_bench import Bench
     from sameitem.evaluation.evaluate import Evaluation
     from sameitem.pipeline.online import SearchAnswer
     from sameitem.upkeep.demo import DemoReport
@@ -285,6 +286,30 @@ class Terminal:
         self._out.print(f"Query p50 {report.query_ms['p50']:.0f} ms, p99 {report.query_ms['p99']:.0f} ms.")
         self._out.print(f"Build {report.build_s:.0f} s. Example results: {report.sheet}")
         self._out.print(f"\nOpen the search page:  {_program()} serve --shop {report.folder}")
+
+    def show_bench(self, result: "Bench") -> None:
+        """Print how engines compare."""
+        table = Table(
+            "engine", "recall@10", "recall@60", "batch", "single", "p50 ms", "p99 ms", "bytes", "built s", "settings",
+            box=None,
+        )  # fmt: skip
+        for line in result.engines:
+            batch = "-" if line.qps_cpu_batch is None else f"{line.qps_cpu_batch:,}"
+            speed = (batch, f"{line.qps_cpu_single:,}", f"{line.p50_ms:.2f}", f"{line.p99_ms:.2f}")
+            size = "?" if line.bytes_per_vector is None else f"{line.bytes_per_vector:.0f}"
+            found = (f"{line.recall10:.4f}", f"{line.recall60:.4f}")
+            table.add_row(line.name, *found, *speed, size, f"{line.build_cpu_s:.0f}", line.setting)
+        table.caption = (
+            f"{result.rows:,} vectors of {result.dim}. Batch, single: queries a second of processor time, each engine "
+            f"with its cheapest settings at recall@10 >= {result.asked:g}. Bytes of memory a vector, exact rows aside."
+        )
+        table.caption_justify = "left"
+        self._out.print(table)
+        for name, best in result.short.items():
+            self._out.print(f"{name} reaches recall@10 {best:.4f} at most.")
+        if result.ratios:
+            told = ", ".join(f"{name} {ratio:g}" for name, ratio in result.ratios.items())
+            self._out.print(f"Times as many queries as each peer: {told}.")
 
     def show_evaluation(self, evaluation: "Evaluation", html: Path | None) -> None:
         """Print an evaluation's table."""

@@ -86,7 +86,6 @@ class ModelSettings(Part):
 class EngineSettings(Part):
     """How the gallery is searched."""
 
-    bits: int = Field(default=512, ge=64, le=4096, multiple_of=64, description="length of the binary code")
     recall: float = Field(default=0.999, gt=0, le=1, description="recall at k a published index needs")
     k: int = Field(default=60, ge=1, le=1000, description="depth at which recall is certified")
     colour_weight: float = Field(default=0.0, ge=0, le=10, description="weight of the colour term in fine ranking")

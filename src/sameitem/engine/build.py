@@ -11,11 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.core.bits import binarize, random_rotation
 from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
-from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
+from sameitem.engine.lists import lists_for, make_lists
+from sameitem.engine.manifest import (
+    Certificate,
+    Counts,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from sameitem.engine.members import Members
 
 COLOUR_BINS = 24
@@ -33,7 +39,6 @@ def write_index(
     model_version: str,
     created: datetime,
     dim: int,
-    bits: int,
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
 ) -> Manifest:
@@ -49,8 +54,7 @@ def write_index(
         model_version: of the model that computed the features.
         created: with a time zone.
         dim: width of a feature.
-        bits: length of a code.
-        seed: of the rotation.
+        seed: of rotation and lists.
         extra: JSON values to keep in the manifest.
 
     Raises:
@@ -66,22 +70,21 @@ def write_index(
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    rotation = random_rotation(dim, bits, seed=seed)
     small: dict[str, NDArray[Any]] = {
-        "rotation.npy": rotation,
         "entry_image_id.npy": members.entry_image_id.astype(np.int64),
         "member_image_id.npy": members.image_id.astype(np.int64),
         "member_entry.npy": members.entry.astype(np.int64),
         "member_product.npy": members.product.astype(np.int32),
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
-    files |= _write_blocks(part, blocks, rotation, entries)
+    files |= _write_blocks(part, blocks, (entries, dim))
+    files |= _write_lists(part, entries, seed)
     manifest = Manifest(
         version=version,
         model_version=model_version,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         dim=dim,
-        bits=bits,
+        lists=lists_for(entries),
         seed=seed,
         counts=Counts(entries, len(members.image_id), members.products),
         files=files,
@@ -113,25 +116,49 @@ def seal(folder: Path, *, certificate: Certificate, files: Sequence[str] = ()) -
     return manifest
 
 
-def _write_blocks(
-    folder: Path, blocks: Iterable[Block], rotation: NDArray[np.float32], entries: int
-) -> dict[str, FileEntry]:
-    dim, bits = rotation.shape
+def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int]) -> dict[str, FileEntry]:
+    entries, dim = shape
     with ExitStack() as stack:
         rows = stack.enter_context(ArrayWriter(folder / "rows.npy", np.float16, (entries, dim)))
-        codes = stack.enter_context(ArrayWriter(folder / "codes.npy", np.uint8, (entries, bits // 8)))
         colours = stack.enter_context(ArrayWriter(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)))
         done = 0
         for features, colour in blocks:
             _check_block(features, colour, dim=dim, first_row=done)
             rows.append(features)
-            codes.append(binarize(features, rotation))
             colours.append(colour)
             done += len(features)
-        return {"rows.npy": rows.finish(), "codes.npy": codes.finish(), "colour.npy": colours.finish()}
+        return {"rows.npy": rows.finish(), "colour.npy": colours.finish()}
 
 
-def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+def _write_lists(folder: Path, entries: int, seed: int) -> dict[str, FileEntry]:
+    """Sort what `_write_blocks` stored into lists: rounded to float16, which changes no code that matters."""
+    rows = np.load(folder / "rows.npy", mmap_mode="r")
+    lists = make_lists(
+        lambda wanted: rows[wanted].astype(np.float32),
+        entries,
+        lists=lists_for(entries),
+        seed=seed,
+    )
+    arrays: dict[str, NDArray[Any]] = {
+        "rotation.npy": lists.signs,
+        "centres.npy": lists.centres,
+        "list_start.npy": lists.starts,
+        "entry_list.npy": lists.list_of_row,
+        "codes.npy": lists.codes.blocks,
+        "code_slope.npy": lists.codes.slopes,
+        "code_offset.npy": lists.codes.offsets,
+        "code_row.npy": lists.codes.ids,
+    }
+    return {name: write_array(folder / name, array) for name, array in arrays.items()}
+
+
+def _check_block(
+    features: NDArray[np.float32],
+    colour: NDArray[np.float32],
+    *,
+    dim: int,
+    first_row: int,
+) -> None:
     if features.ndim != 2 or features.shape[1] != dim or colour.shape != (len(features), COLOUR_BINS):
         raise ShapeError(
             f"need features (rows, {dim}) and colours (rows, {COLOUR_BINS}), got {features.shape} and {colour.shape}"

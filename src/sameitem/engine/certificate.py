@@ -5,8 +5,9 @@ exact distance is at most that of the k-th true neighbour plus `TIE`: which of s
 no loss.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 from sameitem.core.errors import InputError, RefusedError, ShapeError
 from sameitem.engine.distances import squared_distances
 from sameitem.engine.index import Index
+from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import Certificate
 from sameitem.metrics.intervals import Interval, bootstrap_interval
 
 TIE = 1e-6  # squared distances this near count as equal
 LEFT_OUT = 2000  # gallery images asked for, each left out of the gallery for its own query
-FIRST_CANDIDATES = 256
+MANY = 16  # candidates for each hit that are surely enough
+CANDIDATES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # for each hit
+SLACKS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 SLACK = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
 SCANNED_ROWS = 4096  # features in memory at once
 BELOW = 0.001  # how far under the asked recall the lower end of the interval may lie
@@ -36,7 +40,6 @@ class _Queries:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Truth:
     limit: NDArray[np.float64]  # (queries,) largest distance that counts as found
-    nearest: NDArray[np.int64]  # (queries, k) entries of the linear scan
     by_float16: NDArray[np.float64]  # (queries,) share found when every stored row is ranked
 
 
@@ -49,11 +52,11 @@ def certify(
     queries: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Certificate:
-    """Find how many candidates the index needs for the asked recall, measured with the search itself.
+    """Find how much the search must look at for the asked recall, measured with the search itself.
 
     Queries are gallery images, each left out of the gallery for its own query (2,000 drawn by the seed, or all of a
-    smaller gallery), and real ones where there are some. Candidates double until the mean recall is at least `asked`
-    and the lower end of its bootstrap 95 % interval at least `asked - 0.001`.
+    smaller gallery), and real ones where there are some. Enough is what finds a mean recall of at least `asked`, with
+    the lower end of its bootstrap 95 % interval at least `asked - 0.001`.
 
     Args:
         index: as built.
@@ -81,38 +84,69 @@ def certify(
     truth = _scan(index, features, asking, k)
     resampling = int(generator.integers(2**32))
 
-    def judge(found: NDArray[np.float64]) -> tuple[Interval, bool]:
+    def judge(effort: Effort) -> tuple[Interval, bool]:
+        found = _found(index, features, asking, truth.limit, k=k, effort=effort)
         interval = bootstrap_interval(found, np.random.default_rng(resampling))
         return interval, interval.mean >= asked and interval.low >= asked - BELOW
 
-    needed = _coarse_ranks(index, asking, truth.nearest)
-    candidates = min(max(k, FIRST_CANDIDATES), entries)
-    while candidates < entries and not judge((needed <= candidates).mean(axis=1))[1]:
-        candidates = min(2 * candidates, entries)
-    while True:
-        interval, reached = judge(_found(index, features, asking, truth.limit, k=k, candidates=candidates))
-        certificate = Certificate(
-            recall=interval.mean,
-            low=interval.low,
-            high=interval.high,
-            k=k,
-            queries=len(asking.own),
-            candidates=candidates,
-            asked=asked,
-            float16_recall=float(truth.by_float16.mean()),
+    effort, interval = _effort(judge, lists=len(index.lists.centres), entries=entries, k=k)
+    certificate = Certificate(
+        recall=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        k=k,
+        queries=len(asking.own),
+        probes=effort.probes,
+        candidates=effort.candidates,
+        slack=None if math.isinf(effort.slack) else effort.slack,
+        asked=asked,
+        float16_recall=float(truth.by_float16.mean()),
+    )
+    if interval.mean < asked or interval.low < asked - BELOW:
+        raise RefusedError(
+            f"recall@{k} is {interval.mean:.5f} (95 % interval from {interval.low:.5f}) with every image ranked, "
+            f"asked are {asked}: storing features as float16 costs that; ask for less (engine.recall)"
         )
-        if reached:
-            return certificate
-        if candidates == entries:
-            raise RefusedError(
-                f"recall@{k} is {interval.mean:.5f} (95 % interval from {interval.low:.5f}) with every image ranked, "
-                f"asked are {asked}: storing features as float16 costs that; ask for less (engine.recall)"
-            )
-        candidates = min(2 * candidates, entries)
+    return certificate
+
+
+def _effort(
+    judge: Callable[[Effort], tuple[Interval, bool]],
+    *,
+    lists: int,
+    entries: int,
+    k: int,
+) -> tuple[Effort, Interval]:
+    """Return the least effort that is enough, and what it finds; everything, where nothing is.
+
+    First the lists, with many candidates for each hit, then the candidates, then how early their ranking may end.
+    """
+    most = min(entries, MANY * k)
+    probes = 1
+    while not (said := judge(Effort(probes, most)))[1] and (probes < lists or most < entries):
+        probes, most = (
+            min(2 * probes, lists),
+            most if probes < lists else min(entries, 4 * most),
+        )
+    best = Effort(probes, most)
+    if not said[1]:
+        return best, said[0]
+    tighter = [replace(best, candidates=min(most, math.ceil(share * k))) for share in CANDIDATES]
+    for one in [effort for effort in tighter if effort.candidates < most]:
+        if (more := judge(one))[1]:
+            best, said = one, more
+            break
+    for slack in SLACKS:
+        if (more := judge(replace(best, slack=slack)))[1]:
+            return replace(best, slack=slack), more[0]
+    return best, said[0]
 
 
 def _draw_queries(
-    features: Features, entries: int, queries: NDArray[np.float32] | None, generator: np.random.Generator
+    features: Features,
+    entries: int,
+    queries: NDArray[np.float32] | None,
+    generator: np.random.Generator,
 ) -> _Queries:
     own = np.arange(entries) if entries <= LEFT_OUT else np.sort(generator.choice(entries, LEFT_OUT, replace=False))
     asked = features(own)
@@ -132,17 +166,15 @@ def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
     """
     nearest = _nearest_by_product(features, len(index.rows), asking, k + SLACK)
     limit = np.empty(len(asking.own))
-    first = np.empty((len(asking.own), k), dtype=np.int64)
     by_float16 = np.empty(len(asking.own))
     for i, query in enumerate(asking.features):
         rows = np.sort(nearest[i][nearest[i] >= 0])
         exact = squared_distances(features(rows), query)
         order = np.lexsort((rows, exact))[:k]
-        first[i] = rows[order]
         limit[i] = exact[order[-1]] + TIE
         stored = np.lexsort((rows, squared_distances(index.rows[rows], query)))[:k]
         by_float16[i] = (exact[stored] <= limit[i]).mean()
-    return _Truth(limit, first, by_float16)
+    return _Truth(limit, by_float16)
 
 
 def _nearest_by_product(features: Features, entries: int, asking: _Queries, count: int) -> NDArray[np.int64]:
@@ -167,28 +199,22 @@ def _nearest_by_product(features: Features, entries: int, asking: _Queries, coun
     return rows
 
 
-def _coarse_ranks(index: Index, asking: _Queries, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many candidates it takes until each true neighbour is one of them."""
-    ranks = np.empty(nearest.shape, dtype=np.int64)
-    for i, (query, own) in enumerate(zip(asking.features, asking.own, strict=True)):
-        nearness = index.nearness(query)
-        if own >= 0:
-            nearness[own] = np.iinfo(np.int64).max
-        ranks[i] = 1 + np.searchsorted(np.sort(nearness), nearness[nearest[i]])
-    return ranks
-
-
 def _found(
-    index: Index, features: Features, asking: _Queries, limit: NDArray[np.float64], *, k: int, candidates: int
+    index: Index,
+    features: Features,
+    asking: _Queries,
+    limit: NDArray[np.float64],
+    *,
+    k: int,
+    effort: Effort,
 ) -> NDArray[np.float64]:
-    """Return the share of the true first k that the search finds, for each query."""
-    allowed = np.ones(len(index.members.image_id), dtype=np.bool_)
+    """Return the share of the true first k that the search finds, for each query.
+
+    One more is asked for, and the entry that is left out is left out of what comes.
+    """
+    rows, _ = index.lists.search(asking.features, index.rows, k=k + 1, effort=effort)
     found = np.empty(len(asking.own))
-    for i, (query, own) in enumerate(zip(asking.features, asking.own, strict=True)):
-        left_out = slice(*index.members.start[own : own + 2]) if own >= 0 else slice(0)
-        allowed[left_out] = False
-        hits = index.search(query, k=k, allowed=allowed, candidates=candidates)
-        allowed[left_out] = True
-        rows = np.array([hit.entry_row for hit in hits])
-        found[i] = (squared_distances(features(rows), query) <= limit[i]).sum() / k
+    for i, (query, own, some) in enumerate(zip(asking.features, asking.own, rows, strict=True)):
+        others = some[(some != own) & (some >= 0)][:k]
+        found[i] = (squared_distances(features(others), query) <= limit[i]).sum() / k
     return found

@@ -1,23 +1,27 @@
-"""A published index version, opened: coarse filter by Hamming distance, fine ranking by exact distance."""
+"""A published index version, opened: coarse filter by one-bit codes, fine ranking by exact distance."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.core.bits import Codes, binarize, hamming
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
 from sameitem.engine.build import COLOUR_BINS, UNIT_TOLERANCE
-from sameitem.engine.distances import colour_distances, squared_distances
+from sameitem.engine.distances import colour_distances
 from sameitem.engine.files import differences
+from sameitem.engine.kernels import BLOCK, ROW_BYTES, exact_distances
+from sameitem.engine.lists import Codes, Effort, Lists, open_lists
 from sameitem.engine.manifest import Manifest, read_manifest
 from sameitem.engine.members import EntryHit, Members
+from sameitem.engine.rotation import ROUNDS
 
 HASHED_BYTES = 4_000_000  # files up to this size are checked by content whenever an index is opened
-GATHERED_ROWS = 4096  # rows read from the file at once
-ROW_BITS = 40  # of a sorting key: Hamming distance above, row below
+FURTHER = 0.5  # where a share s of the entries is allowed, s ** -FURTHER times as many lists are looked through
+FEW = 2048  # entries that are all ranked, as fast as looking for the best among them
+DEEPER = 2  # entries ranked for each hit asked for: some stand for a product that is shown already
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +30,7 @@ class Index:
 
     manifest: Manifest
     members: Members
-    rotation: NDArray[np.float32]  # (dim, bits)
-    codes: Codes  # (entries, bits // 8)
+    lists: Lists
     rows: NDArray[np.float16]  # (entries, dim)
     colours: NDArray[np.float16]  # (entries, COLOUR_BINS)
 
@@ -37,7 +40,7 @@ class Index:
         *,
         k: int,
         allowed: NDArray[np.bool_] | None = None,
-        candidates: int | None = None,
+        effort: Effort | None = None,
         exact: bool = False,
         one_per_product: bool = False,
         colour: NDArray[np.float32] | None = None,
@@ -49,67 +52,84 @@ class Index:
             query: (dim,) feature of unit length.
             k: how many hits, at least 1.
             allowed: (members,) who may be shown (filters, deletions); None allows all.
-            candidates: how many entries pass the coarse filter; None takes what the certificate measured, more where
-                k is larger than the certified one, and everything where there is no certificate.
+            effort: how much the coarse filter looks at; None takes what the certificate measured, more where k is
+                larger than the certified one or little is allowed, and everything where there is no certificate.
             exact: rank every allowed entry: a linear scan over the stored rows.
-            one_per_product: show each product at most once. The coarse filter then keeps twice as many candidates
-                again and again until k products are found, or every product that is allowed, or all was ranked.
+            one_per_product: show each product at most once. The effort is then doubled until k products are found,
+                or every product that is allowed, or all was ranked.
             colour: (24,) histogram of the query's subject; needed where colour_weight is not 0.
             colour_weight: the ranked distance is `squared L2 + colour_weight * (1 - histogram intersection)`.
 
         Raises:
             ShapeError: an array of another shape than the index needs.
-            InputError: k, candidates or weight out of range, a query that is not of unit length, a missing colour.
+            InputError: k, effort or weight out of range, a query that is not of unit length, a missing colour.
         """
-        self._check(query, k, allowed, candidates, colour, colour_weight)
+        self._check(query, k, allowed, effort, colour, colour_weight)
+        if allowed is not None and allowed.all():
+            allowed = None
         searchable = self.members.searchable(allowed)
         if len(searchable) == 0:
             return []
-        keep = len(searchable) if exact else max(k, candidates or self.candidates_for(k))
-        if keep < len(searchable):
-            searchable = np.sort(self.nearness(query)[searchable]) & ((1 << ROW_BITS) - 1)
-        distances = np.empty(0)
+        among = None if allowed is None else searchable
+        effort = effort or self.effort_for(k, share=len(searchable) / len(self.rows))
+        deep = DEEPER * max(k, self._certified_k)
         while True:
-            entries = searchable[:keep]
-            new = self._distances(entries[len(distances) :], query, colour, colour_weight)
-            distances = np.concatenate([distances, new])
-            hits = self.members.rank(entries, distances, k=k, allowed=allowed, one_per_product=one_per_product)
-            if len(hits) == k or keep >= len(searchable) or self._reaches_all(hits, allowed):
+            everything = exact or max(FEW, effort.candidates, deep) >= len(searchable)
+            if everything:
+                entries, distances = searchable, self._distances(query, searchable)
+            else:
+                entries, distances = self._candidates(query, effort, deep, among, whole=colour_weight > 0)
+            if colour is not None and colour_weight:
+                distances = distances + colour_weight * colour_distances(self.colours[entries], colour)
+            hits = self.members.rank(
+                entries,
+                distances,
+                k=k,
+                allowed=allowed,
+                one_per_product=one_per_product,
+            )
+            if len(hits) == k or everything or self._reaches_all(hits, allowed):
                 return hits
-            keep *= 2
+            effort, deep = effort.times(2), 2 * deep
 
-    def candidates_for(self, k: int) -> int:
-        """Return how many entries shall pass the coarse filter for the first k hits.
+    def effort_for(self, k: int, *, share: float = 1.0) -> Effort:
+        """Return how much the coarse filter shall look at for the first k hits.
 
         What the certificate measured holds up to its own k; each doubling of k doubles it, so that the pages of one
-        depth come from the same candidates. Without a certificate everything passes.
+        depth come from the same candidates. Where a share of the entries is allowed, its nearest lie further away, and
+        more lists are looked through. Without a certificate everything is.
         """
         certificate = self.manifest.certificate
         if certificate is None:
-            return self.manifest.counts.entries
+            return Effort(len(self.lists.centres), len(self.rows))
         doublings = max(0, (-(-k // certificate.k) - 1).bit_length())
-        return certificate.candidates << doublings
+        probes = math.ceil(certificate.probes * share**-FURTHER)
+        slack = math.inf if certificate.slack is None else certificate.slack
+        return Effort(probes, certificate.candidates, slack).times(1 << doublings)
 
-    def nearness(self, query: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return one number per entry by which the coarse filter sorts: Hamming distance first, then row."""
-        code = binarize(query[None], self.rotation)[0]
-        return (hamming(self.codes, code).astype(np.int64) << ROW_BITS) | np.arange(len(self.codes))
+    @property
+    def _certified_k(self) -> int:
+        return self.manifest.certificate.k if self.manifest.certificate else 1
 
-    def _distances(
+    def _candidates(
         self,
-        entries: NDArray[np.int64],
         query: NDArray[np.float32],
-        colour: NDArray[np.float32] | None,
-        colour_weight: float,
-    ) -> NDArray[np.float64]:
-        """Return the distances that rank entries; a part of the rows at a time is copied from the file."""
-        distances = np.empty(len(entries), dtype=np.float64)
-        for start in range(0, len(entries), GATHERED_ROWS):
-            part = entries[start : start + GATHERED_ROWS]
-            found = squared_distances(self.rows[part], query)
-            if colour is not None and colour_weight:
-                found += colour_weight * colour_distances(self.colours[part], colour)
-            distances[start : start + GATHERED_ROWS] = found
+        effort: Effort,
+        deep: int,
+        among: NDArray[np.int64] | None,
+        *,
+        whole: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the `deep` nearest entries with their distances; whole: all candidates, as more decides the order."""
+        if whole:
+            deep, effort = max(deep, effort.candidates), replace(effort, slack=math.inf)
+        rows, distances = self.lists.search(query[None], self.rows, k=deep, effort=effort, among=among)
+        found = rows[0] >= 0
+        return rows[0][found], distances[0][found]
+
+    def _distances(self, query: NDArray[np.float32], entries: NDArray[np.int64]) -> NDArray[np.float64]:
+        distances = np.empty(len(entries), np.float64)
+        exact_distances(np.ascontiguousarray(query), self.rows.view(np.uint16), entries, distances)
         return distances
 
     def _reaches_all(self, hits: list[EntryHit], allowed: NDArray[np.bool_] | None) -> bool:
@@ -122,7 +142,7 @@ class Index:
         query: NDArray[np.float32],
         k: int,
         allowed: NDArray[np.bool_] | None,
-        candidates: int | None,
+        effort: Effort | None,
         colour: NDArray[np.float32] | None,
         colour_weight: float,
     ) -> None:
@@ -136,8 +156,8 @@ class Index:
             raise ShapeError(
                 f"need a mask ({len(self.members.image_id)},) of bool, got {allowed.shape} {allowed.dtype}"
             )
-        if k < 1 or (candidates is not None and candidates < 1):
-            raise InputError(f"need k >= 1 and candidates >= 1, got k {k} and candidates {candidates}")
+        if k < 1 or (effort is not None and min(effort.probes, effort.candidates) < 1):
+            raise InputError(f"need k, probes and candidates of at least 1, got k {k} and {effort}")
         if not 0 <= colour_weight < np.inf or (colour_weight and (colour is None or colour.shape != (COLOUR_BINS,))):
             raise InputError(f"need a finite weight >= 0 and, above 0, a colour ({COLOUR_BINS},), got {colour_weight}")
 
@@ -154,10 +174,14 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
         ConflictError: a format this release does not read, or a file that does not fit the manifest; names it.
     """
     manifest = read_manifest(folder)
-    wrong = differences(folder, manifest.files.items(), hash_up_to_bytes=None if verify else HASHED_BYTES)
+    wrong = differences(
+        folder,
+        manifest.files.items(),
+        hash_up_to_bytes=None if verify else HASHED_BYTES,
+    )
     if wrong:
         raise ConflictError(f"index version {folder.name} is damaged: {'; '.join(wrong)}; run `sameitem build`")
-    entries, members, width = manifest.counts.entries, manifest.counts.members, manifest.bits // 8
+    entries, members = manifest.counts.entries, manifest.counts.members
     try:
         return Index(
             manifest=manifest,
@@ -167,8 +191,7 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
                 entry=_array(folder / "member_entry.npy", np.int64, (members,)),
                 product=_array(folder / "member_product.npy", np.int32, (members,)),
             ),
-            rotation=_array(folder / "rotation.npy", np.float32, (manifest.dim, manifest.bits)),
-            codes=_array(folder / "codes.npy", np.uint8, (entries, width)),
+            lists=_lists(folder, manifest),
             rows=_array(folder / "rows.npy", np.float16, (entries, manifest.dim)),
             colours=_array(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)),
         )
@@ -176,6 +199,24 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
         raise NotFoundError(f"index version {folder.name} is being removed; open the live one") from error
     except (ValueError, InputError) as error:
         raise ConflictError(f"index version {folder.name} is damaged: {error}; run `sameitem build`") from error
+
+
+def _lists(folder: Path, manifest: Manifest) -> Lists:
+    bits = -(-manifest.dim // 64) * 64
+    starts = _array(folder / "list_start.npy", np.int64, (manifest.lists + 1,))
+    blocks = int(starts[-1])
+    return open_lists(
+        _array(folder / "rotation.npy", np.int8, (ROUNDS, bits)),
+        _array(folder / "centres.npy", np.float16, (manifest.lists, bits)),
+        starts,
+        _array(folder / "entry_list.npy", np.int32, (manifest.counts.entries,)),
+        Codes(
+            blocks=_array(folder / "codes.npy", np.uint8, (blocks, bits // 16, ROW_BYTES)),
+            slopes=_array(folder / "code_slope.npy", np.float32, (blocks, BLOCK)),
+            offsets=_array(folder / "code_offset.npy", np.float32, (blocks, BLOCK)),
+            ids=_array(folder / "code_row.npy", np.uint32, (blocks, BLOCK)),
+        ),
+    )
 
 
 def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

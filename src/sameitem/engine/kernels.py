@@ -17,7 +17,9 @@ and what four rows give is summed in bytes.
 Source: Andre, Kermarrec, Le Scouarnec: Cache locality is not enough (VLDB 2015), for look-ups by byte shuffles.
 """
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,13 @@ GROUP_BITS = 4
 ROW_BYTES = 64  # four groups of 32 codes
 LARGEST = 63  # number in a table, so that four fit into a byte
 
-_BYTE, _SHORT, _INT, _LONG, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_BYTE, _SHORT, _INT, _LONG, _FLOAT = (
+    ir.IntType(8),
+    ir.IntType(16),
+    ir.IntType(32),
+    ir.IntType(64),
+    ir.FloatType(),
+)
 _SHUFFLES = (  # feature of the processor, bytes at once, LLVM's name
     ("+avx512bw", 64, "llvm.x86.avx512.pshuf.b.512"),
     ("+avx2", 32, "llvm.x86.avx2.pshuf.b"),
@@ -38,10 +46,31 @@ _SHUFFLES = (  # feature of the processor, bytes at once, LLVM's name
 )
 _AT_ONCE = 4  # rows whose numbers are summed in bytes: codes are a multiple of 64 bits long
 NEARLY = np.float32(4e-5)  # more than twice what `near_distance` may err by, for distances up to 4
-AT_ONCE, AHEAD = 32, 6  # candidates ranked between two looks at the k-th distance; rows asked for in advance
-_compiled = njit(nogil=True, cache=True)
-_fast = njit(nogil=True, cache=True, fastmath=True)  # only where the last bit decides nothing that is shown
+TOGETHER = 256  # queries whose lists are looked through in one go
+AT_ONCE, AHEAD = (
+    32,
+    6,
+)  # candidates ranked between two looks at the k-th distance; rows asked for in advance
+NO_LIMIT = np.float32(np.finfo(np.float32).max)
 _Code = Callable[[Any, ir.IRBuilder, Any, Any], Any]
+_log = logging.getLogger(__name__)
+
+
+def compiled(function: Callable[..., Any], *, fast: bool = False) -> Any:
+    """Compile a function on its first call, without the GIL, and keep the result for other processes where one may.
+
+    Args:
+        function: what numba understands.
+        fast: sums may be taken in another order: only where the last bit decides nothing that is shown.
+    """
+    try:
+        return njit(nogil=True, cache=True, fastmath=fast)(function)
+    except RuntimeError as error:  # neither the package's folder nor the user's may be written to
+        _log.warning(
+            "compiled functions are not kept (%s); set NUMBA_CACHE_DIR to a folder that may be written",
+            error,
+        )
+        return njit(nogil=True, fastmath=fast)(function)
 
 
 def _features(context: Any) -> list[str]:
@@ -99,11 +128,17 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
 
     Sixteen-bit sums of even bytes pick up the odd ones in their upper half; these are summed apart and taken off.
     """
-    width, name = next(((width, name) for feature, width, name in _SHUFFLES if feature in features), (16, None))
+    width, name = next(
+        ((width, name) for feature, width, name in _SHUFFLES if feature in features),
+        (16, None),
+    )
     bytes_, shorts = ir.VectorType(_BYTE, width), ir.VectorType(_SHORT, width // 2)
     low, four, eight = _all(bytes_, 15), _all(shorts, 4), _all(shorts, 8)
     before = builder.block
-    loop, done = builder.append_basic_block("rows"), builder.append_basic_block("summed")
+    loop, done = (
+        builder.append_basic_block("rows"),
+        builder.append_basic_block("summed"),
+    )
     builder.branch(loop)
     builder.position_at_end(loop)
     row = builder.phi(_LONG)
@@ -113,7 +148,10 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
         total.add_incoming(_all(shorts, 0), before)
     totals = list(kept)
     start = builder.mul(row, _long(ROW_BYTES))
-    halves: list[list[Any]] = [[], []]  # what the low and the high halves of the bytes stand for, row by row
+    halves: list[list[Any]] = [
+        [],
+        [],
+    ]  # what the low and the high halves of the bytes stand for, row by row
     for step in range(_AT_ONCE * ROW_BYTES // width):
         offset = builder.add(start, _long(step * width))
         code, numbers = (builder.load(_at(builder, base, offset, bytes_), align=1) for base in (codes, table))
@@ -169,7 +207,7 @@ def block_scores(
     limit: Any,
     out: Any,
 ) -> tuple[Any, _Code]:
-    """Write 32 scores to `out` and return, as bits, which are below `limit`.
+    """Write 32 scores to `out` and return, as bits, which are at most `limit`.
 
     `score = base + (offset + slope * (sum * step + least))`, each operation rounded to float32 by itself. `codes`,
     `table`, `slopes`, `offsets` and `out` are addresses.
@@ -180,14 +218,31 @@ def block_scores(
         floats = ir.VectorType(_FLOAT, BLOCK)
         sums = _sums(builder, _features(context), codes, table, rows)
         value = builder.uitofp(builder.zext(sums, ir.VectorType(_INT, BLOCK)), floats)
-        value = builder.fadd(builder.fmul(value, _spread(builder, step, BLOCK)), _spread(builder, least, BLOCK))
+        value = builder.fadd(
+            builder.fmul(value, _spread(builder, step, BLOCK)),
+            _spread(builder, least, BLOCK),
+        )
         slope, offset = (builder.load(_at(builder, a, _long(0), floats), align=4) for a in (slopes, offsets))
-        value = builder.fadd(_spread(builder, base, BLOCK), builder.fadd(offset, builder.fmul(slope, value)))
+        value = builder.fadd(
+            _spread(builder, base, BLOCK),
+            builder.fadd(offset, builder.fmul(slope, value)),
+        )
         builder.store(value, _at(builder, out, _long(0), floats), align=4)
-        return builder.bitcast(builder.fcmp_ordered("<", value, _spread(builder, limit, BLOCK)), _INT)
+        return builder.bitcast(builder.fcmp_ordered("<=", value, _spread(builder, limit, BLOCK)), _INT)
 
     address, number = types.uint64, types.float32
-    signature = types.uint32(address, address, types.int64, address, address, number, number, number, number, address)
+    signature = types.uint32(
+        address,
+        address,
+        types.int64,
+        address,
+        address,
+        number,
+        number,
+        number,
+        number,
+        address,
+    )
     return signature, code
 
 
@@ -217,22 +272,61 @@ def widen(_typing: Any, halves: Any, floats: Any) -> tuple[Any, _Code]:
 
 
 @intrinsic
+def group_numbers(_typing: Any, rotated: Any, per_step: Any, out: Any) -> tuple[Any, _Code]:
+    """Write the 16 numbers of a group: `(|q0| + ... + |q3| + (plus or minus q0) + ...) * per_step`, to the nearest."""
+
+    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        rotated, per_step, out = arguments
+        kind = ir.VectorType(_FLOAT, 16)
+        total = _all(kind, 0.0)
+        for bit in range(GROUP_BITS):
+            value = builder.load(_at(builder, rotated, _long(4 * bit), _FLOAT), align=4)
+            size = builder.select(
+                builder.fcmp_ordered("<", value, ir.Constant(_FLOAT, 0.0)),
+                builder.fneg(value),
+                value,
+            )
+            signs = ir.Constant(kind, [1.0 if number >> bit & 1 else -1.0 for number in range(16)])
+            signed = builder.fmul(signs, _spread(builder, value, 16))
+            total = builder.fadd(total, builder.fadd(_spread(builder, size, 16), signed))
+        scaled = builder.fadd(builder.fmul(total, _spread(builder, per_step, 16)), _all(kind, 0.5))
+        most = _all(kind, float(LARGEST))
+        scaled = builder.select(builder.fcmp_ordered("<", scaled, most), scaled, most)
+        numbers = builder.fptoui(scaled, ir.VectorType(_BYTE, 16))
+        builder.store(numbers, _at(builder, out, _long(0), numbers.type), align=1)
+        return _context.get_dummy_value()
+
+    return types.void(types.uint64, types.float32, types.uint64), code
+
+
+@intrinsic
 def near_distance(_typing: Any, halves: Any, floats: Any, count: Any) -> tuple[Any, _Code]:
     """Return the squared distance of `count`, a multiple of 16, float16 and float32 at two addresses, to about 1e-6."""
 
     def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
         halves, floats, count = arguments
         kind = ir.VectorType(_FLOAT, 16)
-        before, loop, done = builder.block, builder.append_basic_block("near"), builder.append_basic_block("far")
+        before, loop, done = (
+            builder.block,
+            builder.append_basic_block("near"),
+            builder.append_basic_block("far"),
+        )
         builder.cbranch(builder.icmp_signed(">", count, _long(0)), loop, done)
         builder.position_at_end(loop)
         at, total = builder.phi(_LONG), builder.phi(kind)
         value = _widened(builder, context, builder.add(halves, builder.mul(at, _long(2))))
         query = builder.load(_at(builder, floats, builder.mul(at, _long(4)), kind), align=4)
         difference = builder.fsub(value, query)
-        more = builder.fadd(total, builder.fmul(difference, difference, flags=["contract"]), flags=["contract"])
+        more = builder.fadd(
+            total,
+            builder.fmul(difference, difference, flags=["contract"]),
+            flags=["contract"],
+        )
         following = builder.add(at, _long(16))
-        for phi, first, then in ((at, _long(0), following), (total, _all(kind, 0.0), more)):
+        for phi, first, then in (
+            (at, _long(0), following),
+            (total, _all(kind, 0.0), more),
+        ):
             phi.add_incoming(first, before)
             phi.add_incoming(then, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
@@ -275,7 +369,7 @@ def lowest_bit(_typing: Any, bits: Any) -> tuple[Any, _Code]:
     return types.int64(types.uint32), code
 
 
-@_compiled
+@compiled
 def fill_table(rotated: Any, table: Any) -> Any:
     """Fill the look-up table of a query: for each group of four bits the 16 sums of plus or minus its numbers.
 
@@ -297,21 +391,16 @@ def fill_table(rotated: Any, table: Any) -> Any:
         least -= total
     step = widest / np.float32(LARGEST)
     per_step = np.float32(LARGEST) / widest if widest > 0 else np.float32(0)
-    number = np.empty(16, np.float32)
     for group in range(groups):
-        number[0] = np.float32(0.5)  # rounds to the nearest
-        for bit in range(4):
-            number[0] += (abs(rotated[4 * group + bit]) - rotated[4 * group + bit]) * per_step
-        for bit in range(4):
-            more = 2 * rotated[4 * group + bit] * per_step
-            for low in range(1 << bit):
-                number[(1 << bit) + low] = number[low] + more
-        for low in range(16):
-            table[group, low] = np.uint8(min(max(number[low], np.float32(0)), np.float32(LARGEST)))
+        group_numbers(
+            uint64(rotated.ctypes.data) + uint64(16 * group),
+            per_step,
+            uint64(table.ctypes.data) + uint64(16 * group),
+        )
     return step, least
 
 
-@_compiled
+@compiled
 def keep_smallest(scores: Any, rows: Any, count: int, kept: int) -> Any:
     """Move the `kept` smallest of the first `count` scores, with their rows, to the front; return the largest of them.
 
@@ -342,7 +431,7 @@ def keep_smallest(scores: Any, rows: Any, count: int, kept: int) -> Any:
     return scores[place]
 
 
-@_compiled
+@compiled
 def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
     """Move at least the `kept` smallest of the first `count` scores, with their rows, to the front.
 
@@ -375,7 +464,7 @@ def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
     return left, largest
 
 
-@_compiled
+@compiled
 def scan(
     blocks: Any,
     slopes: Any,
@@ -394,7 +483,7 @@ def scan(
     kept: int,
     limit: float,
 ) -> tuple[int, float]:
-    """Add the codes of blocks `first` to `last` that score below the limit to what was found so far.
+    """Add the codes of blocks `first` to `last` that score at most the limit to what was found so far.
 
     When what was found fills its arrays, at least the `kept` smallest stay and the largest of them is the new limit.
 
@@ -414,7 +503,7 @@ def scan(
         found_rows: (size,) uint32.
         count: how many were found so far.
         kept: how many are wanted.
-        limit: no score at or above it is of interest.
+        limit: no score above it is of interest; finite, as empty slots score infinity.
 
     Returns:
         The new count and limit.
@@ -453,7 +542,7 @@ def scan(
     return count, limit
 
 
-@_fast
+@partial(compiled, fast=True)
 def _squared(one: Any, other: Any) -> Any:
     total = np.float32(0)
     for at in range(len(one)):
@@ -462,7 +551,7 @@ def _squared(one: Any, other: Any) -> Any:
     return total
 
 
-@_compiled
+@compiled
 def _widen_rest(stored: Any, row: int, start: int, wide: Any) -> None:
     """Widen a row's numbers from `start` on, fewer than 16, without reading what lies behind the row."""
     rest = np.zeros(16, np.uint16)
@@ -471,7 +560,7 @@ def _widen_rest(stored: Any, row: int, start: int, wide: Any) -> None:
     widen(uint64(rest.ctypes.data), uint64(wide.ctypes.data) + uint64(4 * start))
 
 
-@_compiled
+@compiled
 def exact_distance(query: Any, stored: Any, row: int, squares: Any, wide: Any) -> Any:
     """Return the squared L2 distance of a stored float16 row and a query: the bits of `distances.squared_distances`.
 
@@ -505,7 +594,21 @@ def exact_distance(query: Any, stored: Any, row: int, squares: Any, wide: Any) -
     return squares[0]
 
 
-@_compiled
+@compiled
+def exact_distances(query: Any, stored: Any, rows: Any, distances: Any) -> None:
+    """Fill in the exact distances (n,) of some stored rows (n,) and a query; see `exact_distance`."""
+    dim = len(query)
+    squares, wide = np.empty(dim, np.float64), np.empty(dim + 16, np.float32)
+    address, row_bytes = uint64(stored.ctypes.data), uint64(2 * dim)
+    for place in range(len(rows)):
+        if place + AHEAD < len(rows):
+            ahead = address + uint64(rows[place + AHEAD]) * row_bytes
+            for line in range(0, 2 * dim, 64):
+                prefetch(ahead + uint64(line))
+        distances[place] = exact_distance(query, stored, rows[place], squares, wide)
+
+
+@compiled
 def choose_lists(
     rotated: Any,
     table: Any,
@@ -516,6 +619,7 @@ def choose_lists(
     slopes: Any,
     offsets: Any,
     ids: Any,
+    wanted: Any,
     probes: int,
     nearest: Any,
     distances: Any,
@@ -529,35 +633,43 @@ def choose_lists(
         table: of the query.
         step: of the table.
         least: of the table.
-        centres: (lists, bits) float32.
+        centres: (lists, bits) float16 as uint16.
         blocks: of the centres' codes, as the four below.
         slopes: see `scan`.
         offsets: see `scan`.
         ids: see `scan`.
+        wanted: lists that may be chosen, see `scan`.
         probes: how many.
         nearest: (3 * probes + 256,) uint32 to fill.
         distances: (3 * probes + 256,) float32 to fill: squared distances to the centres.
     """
     kept = min(probes + probes // 2 + 16, len(centres))
-    everything = np.empty(0, np.uint8)
     count, _ = scan(
         blocks, slopes, offsets, ids, 0, len(blocks), table, step, least, np.float32(0),
-        everything, distances, nearest, 0, kept, np.float32(np.inf),
+        wanted, distances, nearest, 0, kept, NO_LIMIT,
     )  # fmt: skip
     if count > kept:
         keep_smallest(distances, nearest, count, kept)
     count = min(count, kept)
+    at, query, row_bytes = (
+        uint64(centres.ctypes.data),
+        uint64(rotated.ctypes.data),
+        uint64(2 * len(rotated)),
+    )
     for place in range(count):
-        distances[place] = _squared(rotated, centres[nearest[place]])
+        distances[place] = near_distance(at + uint64(nearest[place]) * row_bytes, query, len(rotated))
     probes = min(probes, count)
     if count > probes:
         keep_smallest(distances, nearest, count, probes)
     order = np.argsort(distances[:probes])
-    nearest[:probes], distances[:probes] = nearest[:probes][order], distances[:probes][order]
+    nearest[:probes], distances[:probes] = (
+        nearest[:probes][order],
+        distances[:probes][order],
+    )
     return probes
 
 
-@_compiled
+@compiled
 def rank(
     query: Any,
     stored: Any,
@@ -566,11 +678,8 @@ def rank(
     count: int,
     k: int,
     slack: float,
-    near: Any,
-    left: Any,
-    distances: Any,
-    squares: Any,
-    wide: Any,
+    room: Any,
+    space: Any,
 ) -> int:
     """Compute the exact distances of those candidates that may be among the k nearest, and move them to the front.
 
@@ -585,15 +694,15 @@ def rank(
         count: how many candidates.
         k: how many are wanted.
         slack: by how much a score may be too large.
-        near: (count or more,) float32, overwritten.
-        left: (count or more,) uint32, overwritten.
-        distances: (count or more,) float64: exact distances of the rows at the front of `found`.
-        squares: see `exact_distance`.
-        wide: see `exact_distance`.
+        room: (count or more,) float32 and uint32, overwritten, and float64: exact distances of the rows at the front of
+            `found`.
+        space: `squares` and `wide` of `exact_distance`.
 
     Returns:
         How many rows stand at the front, all of the k nearest candidates among them.
     """
+    near, left, distances = room
+    squares, wide = space
     dim = len(query)
     even, row_bytes = dim - dim % 16, uint64(2 * dim)
     address, query_at = uint64(stored.ctypes.data), uint64(query.ctypes.data)
@@ -627,7 +736,7 @@ def rank(
     return front
 
 
-@_compiled
+@compiled
 def search_lists(
     queries: Any,
     rotated: Any,
@@ -645,6 +754,7 @@ def search_lists(
     probes: int,
     candidates: int,
     slack: float,
+    wanted_lists: Any,
     wanted: Any,
     rows_out: Any,
     distances_out: Any,
@@ -654,7 +764,7 @@ def search_lists(
     Args:
         queries: (n, dim) float32 of unit length.
         rotated: (n, bits) float32.
-        centres: (lists, bits) float32.
+        centres: (lists, bits) float16 as uint16.
         centre_blocks: codes of the centres, as the three below.
         centre_slopes: see `scan`.
         centre_offsets: see `scan`.
@@ -668,47 +778,130 @@ def search_lists(
         probes: lists of a query.
         candidates: codes of a query that may be ranked.
         slack: see `rank`.
+        wanted_lists: lists that may be looked through, see `scan`.
         wanted: see `scan`.
         rows_out: (n, k) int64 to fill, -1 where there are no more.
         distances_out: (n, k) float64 to fill, squared L2, ascending, ties by row.
     """
-    bits, dim, k = rotated.shape[1], queries.shape[1], rows_out.shape[1]
-    table = np.empty((bits // 4 + 4, 16), np.uint8)
-    shift = (64 - table.ctypes.data % 64) // 16 % 4  # so that it begins at a multiple of 64
-    table = table[shift : shift + bits // 4]
-    nearest, to_centres = np.empty(3 * probes + 256, np.uint32), np.empty(3 * probes + 256, np.float32)
+    bits, k = rotated.shape[1], rows_out.shape[1]
     size = 3 * candidates + 256
-    scores, found = np.empty(size, np.float32), np.empty(size, np.uint32)
-    squares, wide = np.empty(dim, np.float64), np.empty(dim + 16, np.float32)
-    distances, near, left = np.empty(size, np.float64), np.empty(size, np.float32), np.empty(size, np.uint32)
-    for query in range(len(queries)):
-        step, least = fill_table(rotated[query], table)
-        lists = choose_lists(
-            rotated[query], table, step, least, centres, centre_blocks, centre_slopes, centre_offsets, centre_ids,
-            probes, nearest, to_centres,
-        )  # fmt: skip
-        count, limit = 0, np.float32(np.inf)
-        for place in range(lists):
-            number = nearest[place]
-            count, limit = scan(
-                blocks, slopes, offsets, ids, starts[number], starts[number + 1], table, step, least,
-                to_centres[place], wanted, scores, found, count, candidates, limit,
+    together = min(len(queries), TOGETHER)
+    tables = np.empty((together * bits // 4 + 4, 16), np.uint8)
+    shift = (64 - tables.ctypes.data % 64) // 16 % 4  # so that they begin at a multiple of 64
+    tables = tables[shift : shift + together * bits // 4].reshape(together, bits // 4, 16)
+    steps, limits = np.empty((together, 2), np.float32), np.empty(together, np.float32)
+    chosen, counts = np.empty(together, np.int64), np.empty(together, np.int64)
+    nearest = np.empty((together, 3 * probes + 256), np.uint32)
+    to_centres = np.empty((together, 3 * probes + 256), np.float32)
+    scores, found = (
+        np.empty((together, size), np.float32),
+        np.empty((together, size), np.uint32),
+    )
+    pairs = np.empty((together * probes, 2), np.int32)
+    heads = np.empty(len(starts), np.int32)
+    room = (
+        np.empty(size, np.float32),
+        np.empty(size, np.uint32),
+        np.empty(size, np.float64),
+    )
+    space = (
+        np.empty(queries.shape[1], np.float64),
+        np.empty(queries.shape[1] + 16, np.float32),
+    )
+    for start in range(0, len(queries), together):
+        group = min(together, len(queries) - start)
+        for query in range(group):
+            steps[query, 0], steps[query, 1] = fill_table(rotated[start + query], tables[query])
+            chosen[query] = choose_lists(
+                rotated[start + query], tables[query], steps[query, 0], steps[query, 1], centres,
+                centre_blocks, centre_slopes, centre_offsets, centre_ids, wanted_lists, probes,
+                nearest[query], to_centres[query],
             )  # fmt: skip
-        if count > candidates:
-            count, _ = tighten(scores, found, count, candidates)
-        count = rank(queries[query], stored, scores, found, count, k, slack, near, left, distances, squares, wide)
-        order = np.argsort(distances[:count])
-        for place in range(1, count):  # ties by row
-            while (
-                place
-                and distances[order[place]] == distances[order[place - 1]]
-                and found[order[place]] < found[order[place - 1]]
-            ):
-                order[place], order[place - 1] = order[place - 1], order[place]
-                place -= 1
-        for place in range(min(k, count)):
-            rows_out[query, place] = found[order[place]]
-            distances_out[query, place] = distances[order[place]]
-        for place in range(count, k):
-            rows_out[query, place] = -1
-            distances_out[query, place] = np.inf
+            counts[query], limits[query] = 0, NO_LIMIT
+        place = 0
+        while place < probes:  # the nearest list of each first: what is found there keeps most of the others out
+            until = min(probes, 4 * place + 1)
+            count = by_list(nearest[:group], chosen[:group], place, until, heads, pairs)
+            for pair in range(count):
+                query, probe = pairs[pair]
+                number = nearest[query, probe]
+                counts[query], limits[query] = scan(
+                    blocks, slopes, offsets, ids, starts[number], starts[number + 1], tables[query],
+                    steps[query, 0], steps[query, 1], to_centres[query, probe], wanted,
+                    scores[query], found[query], counts[query], candidates, limits[query],
+                )  # fmt: skip
+            place = until
+        for query in range(group):
+            count = counts[query]
+            if count > candidates:
+                keep_smallest(scores[query], found[query], count, candidates)
+                count = candidates
+            row = start + query
+            count = rank(
+                queries[row],
+                stored,
+                scores[query],
+                found[query],
+                count,
+                k,
+                slack,
+                room,
+                space,
+            )
+            order_by_distance(found[query], room[2], count, rows_out[row], distances_out[row])
+
+
+@compiled
+def by_list(nearest: Any, chosen: Any, first: int, last: int, heads: Any, pairs: Any) -> Any:
+    """Write down which query looks through which list, those of a list side by side: its codes are read once for all.
+
+    Args:
+        nearest: (queries, most) list of each probe.
+        chosen: (queries,) how many probes each has.
+        first: probe to begin with.
+        last: probe to end before.
+        heads: (lists + 1,) overwritten.
+        pairs: (queries * (last - first) or more, 2) query and probe, to fill.
+
+    Returns:
+        How many pairs there are.
+    """
+    if len(nearest) == 1:
+        for probe in range(first, min(last, chosen[0])):
+            pairs[probe - first, 0], pairs[probe - first, 1] = 0, probe
+        return max(0, min(last, chosen[0]) - first)
+    heads[:] = 0
+    for query in range(len(nearest)):
+        for probe in range(first, min(last, chosen[query])):
+            heads[nearest[query, probe] + 1] += 1
+    for number in range(1, len(heads)):
+        heads[number] += heads[number - 1]
+    for query in range(len(nearest)):
+        for probe in range(first, min(last, chosen[query])):
+            number = nearest[query, probe]
+            pairs[heads[number], 0], pairs[heads[number], 1] = query, probe
+            heads[number] += 1
+    return heads[len(heads) - 2]
+
+
+@compiled
+def order_by_distance(found: Any, distances: Any, count: int, rows_out: Any, distances_out: Any) -> None:
+    """Write the first rows and distances, nearest first, ties by row; -1 and infinity where there are no more."""
+    order = np.argsort(distances[:count])
+    for start in range(1, count):
+        place = start
+        while (
+            place
+            and distances[order[place]] == distances[order[place - 1]]
+            and found[order[place]] < found[order[place - 1]]
+        ):
+            order[place], order[place - 1] = order[place - 1], order[place]
+            place -= 1
+    k = len(rows_out)
+    for place in range(min(k, count)):
+        rows_out[place], distances_out[place] = (
+            found[order[place]],
+            distances[order[place]],
+        )
+    for place in range(count, k):
+        rows_out[place], distances_out[place] = -1, np.inf

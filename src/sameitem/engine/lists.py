@@ -23,9 +23,9 @@ from sameitem.core.errors import InputError, ShapeError
 from sameitem.engine.kernels import BLOCK, ROW_BYTES, search_lists
 from sameitem.engine.rotation import rotate, rotation_signs
 
-CHUNK_ROWS = 8192  # features turned or compared at once
+CHUNK_ROWS = 2048  # features turned or compared at once
 SAMPLED, ROUNDS = 50, 8  # features a list for k-means, at most, and its rounds
-NOBODY = np.zeros(0, np.uint8)  # no filter
+EVERYTHING = np.zeros(0, np.uint8)  # no filter
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows to their features (rows, dim)
 
@@ -43,14 +43,28 @@ class Codes:
     ids: NDArray[np.uint32]  # (blocks, 32) row of each code
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a search looks at."""
+
+    probes: int  # lists
+    candidates: int  # codes of them whose images may be compared exactly
+    slack: float = float("inf")  # they are, in the order of their estimates, until one lies so far above the k-th
+
+    def times(self, factor: int) -> "Effort":
+        """Return so many times the effort."""
+        return Effort(factor * self.probes, factor * self.candidates, self.slack)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
     """Inverted lists: the codes of list i lie in blocks `starts[i]` to `starts[i + 1]`."""
 
     signs: NDArray[np.int8]  # (ROUNDS, bits) the rotation
-    centres: NDArray[np.float32]  # (lists, bits) rotated
+    centres: NDArray[np.float16]  # (lists, bits) rotated
     centre_codes: Codes
     starts: NDArray[np.int64]  # (lists + 1,)
+    list_of_row: NDArray[np.int32]  # (rows,)
     codes: Codes
 
     def search(
@@ -59,10 +73,8 @@ class Lists:
         stored: NDArray[np.float16],
         *,
         k: int,
-        probes: int,
-        candidates: int,
-        slack: float = np.inf,
-        wanted: NDArray[np.uint8] = NOBODY,
+        effort: Effort,
+        among: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the rows of the k nearest images of each query with their squared distances, nearest first.
 
@@ -70,10 +82,8 @@ class Lists:
             queries: (n, dim) of unit length.
             stored: (rows, dim) features.
             k: how many; where fewer are found, the last rows are -1 and their distances infinite.
-            probes: lists looked through.
-            candidates: codes whose images may be compared exactly, at least k.
-            slack: they are, in the order of their estimates, until one lies this far above the k-th distance so far.
-            wanted: (ceil(rows / 8),) bits of the rows that may be found, the lowest bit first; empty: all may.
+            effort: how much to look at; at least k candidates are.
+            among: rows that may be found, the others' lists are not looked through; None: all may.
 
         Raises:
             ShapeError: queries of another dim than the stored features.
@@ -81,19 +91,22 @@ class Lists:
         if queries.ndim != 2 or queries.shape[1] != stored.shape[1]:
             raise ShapeError(f"need queries (n, {stored.shape[1]}), got {queries.shape}")
         queries = np.ascontiguousarray(queries, np.float32)
+        wanted = EVERYTHING if among is None else _bits(among, len(stored))
+        lists = EVERYTHING if among is None else _bits(self.list_of_row[among], len(self.centres))
         rows = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float64)
         search_lists(
             queries,
             rotate(queries, self.signs),
-            self.centres,
+            self.centres.view(np.uint16),
             *_arrays(self.centre_codes),
             self.starts,
             *_arrays(self.codes),
             stored.view(np.uint16),
-            min(probes, len(self.centres)),
-            max(k, candidates),
-            np.float32(slack),
+            min(effort.probes, len(self.centres)),
+            max(k, effort.candidates),
+            np.float32(effort.slack),
+            lists,
             wanted,
             rows,
             distances,
@@ -101,8 +114,34 @@ class Lists:
         return rows, distances
 
 
+def open_lists(
+    signs: NDArray[np.int8],
+    centres: NDArray[np.float16],
+    starts: NDArray[np.int64],
+    list_of_row: NDArray[np.int32],
+    codes: Codes,
+) -> Lists:
+    """Put lists together from what is stored of them; the centres' own codes are made here."""
+    exact = centres.astype(np.float32)
+    middle = np.broadcast_to(exact.mean(axis=0), exact.shape)
+    _, centre_codes = lay_out(*encode(exact, middle), np.zeros(len(exact), np.int32), 1)
+    return Lists(signs, centres, centre_codes, starts, list_of_row, codes)
+
+
+def _bits(places: NDArray[np.integer[Any]], count: int) -> NDArray[np.uint8]:
+    """Return `count` bits, those at some places set, the lowest of a byte first."""
+    mask = np.zeros(count, np.bool_)
+    mask[places] = True
+    return np.packbits(mask, bitorder="little")
+
+
 def _arrays(codes: Codes) -> tuple[NDArray[Any], ...]:
     return codes.blocks, codes.slopes, codes.offsets, codes.ids
+
+
+def lists_for(rows: int) -> int:
+    """Return how many lists suit so many rows: the larger the lists, the more of them."""
+    return max(1, min(int(2 * rows**0.5), rows // 128))
 
 
 def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists:
@@ -121,23 +160,22 @@ def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists
         raise InputError(f"need 1 to {rows} lists for {rows} rows, got {lists}")
     generator = np.random.default_rng(seed)
     sample = np.sort(generator.choice(rows, min(rows, SAMPLED * lists), replace=False))
-    drawn = np.concatenate(
-        [features(sample[start : start + CHUNK_ROWS]) for start in range(0, len(sample), CHUNK_ROWS)]
-    )
-    signs = rotation_signs(drawn.shape[1], seed=seed)
-    centres = find_centres(rotate(drawn, signs), lists, generator=generator)
+    signs = rotation_signs(features(sample[:1]).shape[1], seed=seed)
+    drawn = np.empty((len(sample), signs.shape[1]), np.float32)
+    for part in _parts(len(sample)):
+        drawn[part] = rotate(features(sample[part]), signs)
+    stored = find_centres(drawn, lists, generator=generator).astype(np.float16)
+    centres = stored.astype(np.float32)
+    del drawn
     packed = np.empty((rows, signs.shape[1] // 8), np.uint8)
     slopes, offsets = np.empty(rows, np.float32), np.empty(rows, np.float32)
     list_of_row = np.empty(rows, np.int32)
-    for start in range(0, rows, CHUNK_ROWS):
-        part = slice(start, min(start + CHUNK_ROWS, rows))
+    for part in _parts(rows):
         rotated = rotate(features(np.arange(part.start, part.stop)), signs)
         list_of_row[part] = nearest(rotated, centres)
         packed[part], slopes[part], offsets[part] = encode(rotated, centres[list_of_row[part]])
     starts, codes = lay_out(packed, slopes, offsets, list_of_row, lists)
-    middle = np.broadcast_to(centres.mean(axis=0), centres.shape)
-    _, centre_codes = lay_out(*encode(centres, middle), np.zeros(lists, np.int32), 1)
-    return Lists(signs, centres, centre_codes, starts, codes)
+    return open_lists(signs, stored, starts, list_of_row, codes)
 
 
 def encode(
@@ -191,11 +229,13 @@ def lay_out(
         offsets=np.full((total, BLOCK), np.inf, np.float32),
         ids=np.zeros((total, BLOCK), np.uint32),
     )
-    codes.slopes.reshape(-1)[slots], codes.offsets.reshape(-1)[slots] = slopes[order], offsets[order]
+    codes.slopes.reshape(-1)[slots], codes.offsets.reshape(-1)[slots] = (
+        slopes[order],
+        offsets[order],
+    )
     codes.ids.reshape(-1)[slots] = order
     groups = codes.blocks.reshape(total, -1, 16)  # (blocks, bits / 4, 16)
-    for start in range(0, len(order), CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
+    for part in _parts(len(order)):
         pairs = packed[order[part]]
         numbers = np.stack([pairs & 15, pairs >> 4], axis=2).reshape(len(pairs), -1)  # (rows, bits / 4)
         block, slot = np.divmod(slots[part], BLOCK)
@@ -210,12 +250,15 @@ def find_centres(sample: NDArray[np.float32], lists: int, *, generator: np.rando
     """Return (lists, bits) centres of a sample by k-means; a centre that loses everything starts anew elsewhere."""
     centres = sample[np.sort(generator.choice(len(sample), lists, replace=False))]
     for _ in range(ROUNDS):
-        closest = nearest(sample, centres)
-        counts = np.bincount(closest, minlength=lists)
-        filled, empty = np.flatnonzero(counts), np.flatnonzero(counts == 0)
-        first = np.concatenate([[0], np.cumsum(counts[filled])[:-1]])
-        centres[filled] = np.add.reduceat(sample[np.argsort(closest, kind="stable")], first, axis=0)
-        centres[filled] /= counts[filled, None]
+        sums, counts = np.zeros_like(centres), np.zeros(lists, np.int64)
+        for part in _parts(len(sample)):
+            closest = nearest(sample[part], centres)
+            order = np.argsort(closest, kind="stable")
+            filled, first = np.unique(closest[order], return_index=True)
+            sums[filled] += np.add.reduceat(sample[part][order], first, axis=0)
+            counts += np.bincount(closest, minlength=lists)
+        empty = np.flatnonzero(counts == 0)
+        centres = np.asarray(sums / np.maximum(counts, 1)[:, None], np.float32)
         centres[empty] = sample[generator.choice(len(sample), len(empty), replace=False)]
     return centres
 
@@ -223,5 +266,8 @@ def find_centres(sample: NDArray[np.float32], lists: int, *, generator: np.rando
 def nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the nearest centre of each row."""
     squares = np.einsum("ij,ij->i", centres, centres) / 2
-    parts = (rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS))
-    return np.concatenate([np.argmin(squares - part @ centres.T, axis=1) for part in parts])
+    return np.asarray(np.argmin(squares - rows @ centres.T, axis=1))
+
+
+def _parts(rows: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK_ROWS, rows)) for start in range(0, rows, CHUNK_ROWS)]

@@ -12,7 +12,7 @@ from sameitem.core.durable import write_whole
 from sameitem.core.errors import ConflictError, NotFoundError
 from sameitem.engine.files import FileEntry
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 
 
@@ -25,7 +25,9 @@ class Certificate:
     high: float
     k: int
     queries: int
-    candidates: int  # what the coarse filter keeps to reach it
+    probes: int  # lists that are looked through to reach it
+    candidates: int  # codes of them that may be ranked
+    slack: float | None  # how far a candidate's estimate may lie above the k-th distance; None: any
     asked: float
     float16_recall: float  # with every stored row ranked: what rounding features to float16 costs alone
 
@@ -47,13 +49,13 @@ class Manifest:
     model_version: str
     created: str  # ISO 8601, UTC
     dim: int
-    bits: int
-    seed: int  # of the rotation
+    lists: int
+    seed: int  # of rotation and lists
     counts: Counts
     files: Mapping[str, FileEntry]
     certificate: Certificate | None = None  # None while being built: such a version is not published
     extra: Mapping[str, Any] = field(default_factory=dict)  # the builder's own: selection report, sequence number ...
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -45,7 +45,11 @@ class Members:
     def __post_init__(self) -> None:
         _check_members(self)
         entries = len(self.entry_image_id)
-        object.__setattr__(self, "start", np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64))
+        object.__setattr__(
+            self,
+            "start",
+            np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64),
+        )
         own = np.flatnonzero(self.image_id == self.entry_image_id[self.entry])
         if len(own) != entries:
             raise InputError(f"need each of {entries} entries among its own members, found {len(own)}")
@@ -126,7 +130,11 @@ def _check_members(members: Members) -> None:
         raise ShapeError(
             "need arrays of signed whole numbers: " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items())
         )
-    entry, image_id, entries = members.entry, members.image_id, len(members.entry_image_id)
+    entry, image_id, entries = (
+        members.entry,
+        members.image_id,
+        len(members.entry_image_id),
+    )
     if len(entry) and not (entry.min() >= 0 and entry.max() < entries):
         raise InputError(f"need entry rows of 0 to {entries - 1}, got {entry.min()} to {entry.max()}")
     step, rise = np.diff(entry), np.diff(image_id)

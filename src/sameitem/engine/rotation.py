@@ -9,10 +9,10 @@ Source: Ailon, Chazelle: The fast Johnson-Lindenstrauss transform (SIAM J. Compu
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sameitem.core.errors import ShapeError
+from sameitem.engine.kernels import compiled
 
 ROUNDS = 3
 _SIDE = 16  # numbers that are mixed at once
@@ -41,7 +41,7 @@ def rotate(features: NDArray[np.float32], signs: NDArray[np.int8]) -> NDArray[np
     return rotated
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rotate(rows: Any, signs: Any) -> None:
     bits = rows.shape[1]
     power = 1
@@ -64,7 +64,7 @@ def _rotate(rows: Any, signs: Any) -> None:
             mixed[:] = turned
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mix(values: Any, half: int, last: int) -> None:
     """Replace numbers that are `half` apart by sum and difference, then those half as far apart, down to `last`."""
     while half >= last:

@@ -210,7 +210,6 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 model_version=embedder.version,
                 created=now,
                 dim=embedder.dim,
-                bits=settings.engine.bits,
                 extra=extra,
             )
             write_products(folder / PRODUCTS, products)
