@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,14 @@ def draw(seed: int, *, entries: int, dim: int = 16, extra_members: int = 0, prod
     return Drawn(features, histograms(generator, entries), Members(entry_image_id, image_id, entry, product))
 
 
-def write(folder: Path, drawn: Drawn, *, version: str = "20261123-143002-1a2b", block: int = 7) -> None:
+def write(
+    folder: Path,
+    drawn: Drawn,
+    *,
+    version: str = "20261123-143002-1a2b",
+    block: int = 7,
+    code: Literal["residual", "hamming"] = "residual",
+) -> None:
     write_index(
         folder,
         (
@@ -74,6 +82,7 @@ def write(folder: Path, drawn: Drawn, *, version: str = "20261123-143002-1a2b", 
         model_version="drawn-1",
         created=CREATED,
         dim=drawn.features.shape[1],
+        code=code,
     )
 
 
@@ -96,6 +105,7 @@ def in_memory(drawn: Drawn, *, lists: int | None = None) -> Index:
             created=CREATED.isoformat(),
             dim=drawn.features.shape[1],
             lists=len(made.centres),
+            code="residual",
             seed=0,
             counts=counts,
             files={},

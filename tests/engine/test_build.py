@@ -40,6 +40,14 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     assert index.manifest.certificate is None
 
 
+def test_an_index_of_hamming_codes_says_so_and_is_searched_as_such(tmp_path: Path) -> None:
+    write(tmp_path / "index", draw(1, entries=30), code="hamming")
+    index = open_index(tmp_path / "index")
+    assert index.manifest.code == "hamming"
+    assert index.lists.is_hamming
+    assert set(index.lists.codes.slopes[np.isfinite(index.lists.codes.offsets)]) == {np.float32(-0.5)}
+
+
 def test_a_gallery_is_written_without_ever_standing_in_memory(tmp_path: Path) -> None:
     rows, dim, blocks = 1024, 256, 128  # a block is 1 MB of features
     ids = np.arange(rows * blocks)

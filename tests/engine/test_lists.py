@@ -86,6 +86,18 @@ def test_lists_without_anything_that_may_be_found_do_not_count() -> None:
     assert found[0][0] >= 0
 
 
+@given(seed=integers(0, 99), candidates=integers(1, 40))
+def test_hamming_lists_rank_the_codes_that_differ_in_the_fewest_bits(seed: int, candidates: int) -> None:
+    features = drawn(seed, rows=200, dim=64)
+    lists = make_lists(lambda wanted: features[wanted], 200, lists=3, seed=seed, is_hamming=True)
+    query = drawn(seed + 1, rows=1, dim=64)
+    codes, own = (rotate(some, lists.signs) > 0 for some in (features, query))
+    differ = (codes != own).sum(axis=1)
+    expected = np.lexsort((np.arange(200), differ))[:candidates]
+    found, _ = lists.search(query, features.astype(np.float16), k=candidates, effort=Effort(3, candidates))
+    assert sorted(found[0].tolist()) == sorted(expected.tolist())
+
+
 def test_an_estimate_is_near_the_distance_and_not_biased() -> None:
     features = drawn(3, rows=2000, dim=512)
     signs = rotation_signs(512, seed=0)

@@ -32,7 +32,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("peers")
 def test_each_engine_is_timed_at_the_asked_recall_and_who_misses_it_is_named() -> None:
     said: list[str] = []
-    result = bench(*draw_vectors(1500, 64, queries=100), asked=0.95, tell=said.append)
+    (result,) = bench(*draw_vectors(1500, 64, queries=100), asked=[0.95], tell=said.append)
     ours, scan = result.engines
     assert (ours.name, scan.name) == ("sameitem", "scan")
     assert 0.95 <= ours.recall10 <= 1
@@ -85,4 +85,4 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_too_few_vectors_are_refused() -> None:
     with pytest.raises(InputError, match="at least 1000"):
-        bench(*draw_vectors(400, 64, queries=10), asked=0.9, tell=silent)
+        bench(*draw_vectors(400, 64, queries=10), asked=[0.9], tell=silent)

@@ -369,7 +369,7 @@ def bench_engine(
 
     with _terminal(as_json) as terminal:
         drawn = read_vectors(vectors, queries=queries) if vectors else draw_vectors(rows, dim, queries=queries)
-        result = bench(*drawn, asked=recall, tell=lambda what: terminal.tell(what, 0.0, {}))
+        (result,) = bench(*drawn, asked=[recall], tell=lambda what: terminal.tell(what, 0.0, {}))
         if as_json:
             _print_json(result.as_json())
         else:

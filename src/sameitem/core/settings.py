@@ -7,7 +7,7 @@ handed the part they need. Unknown keys are refused.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -86,6 +86,9 @@ class ModelSettings(Part):
 class EngineSettings(Part):
     """How the gallery is searched."""
 
+    code: Literal["residual", "hamming"] = Field(
+        default="residual", description="what is binarised: what a list's centre leaves of a feature, or the feature"
+    )
     recall: float = Field(default=0.999, gt=0, le=1, description="recall at k a published index needs")
     k: int = Field(default=60, ge=1, le=1000, description="depth at which recall is certified")
     colour_weight: float = Field(default=0.0, ge=0, le=10, description="weight of the colour term in fine ranking")

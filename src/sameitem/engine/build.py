@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ def write_index(
     model_version: str,
     created: datetime,
     dim: int,
+    code: Literal["residual", "hamming"] = "residual",
     seed: int = 0,
     extra: Mapping[str, Any] | None = None,
 ) -> Manifest:
@@ -54,6 +55,7 @@ def write_index(
         model_version: of the model that computed the features.
         created: with a time zone.
         dim: width of a feature.
+        code: see `Manifest`.
         seed: of rotation and lists.
         extra: JSON values to keep in the manifest.
 
@@ -78,13 +80,14 @@ def write_index(
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
     files |= _write_blocks(part, blocks, (entries, dim))
-    files |= _write_lists(part, entries, seed)
+    files |= _write_lists(part, entries, seed, is_hamming=code == "hamming")
     manifest = Manifest(
         version=version,
         model_version=model_version,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         dim=dim,
         lists=lists_for(entries),
+        code=code,
         seed=seed,
         counts=Counts(entries, len(members.image_id), members.products),
         files=files,
@@ -130,7 +133,7 @@ def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int])
         return {"rows.npy": rows.finish(), "colour.npy": colours.finish()}
 
 
-def _write_lists(folder: Path, entries: int, seed: int) -> dict[str, FileEntry]:
+def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> dict[str, FileEntry]:
     """Sort what `_write_blocks` stored into lists: rounded to float16, which changes no code that matters."""
     rows = np.load(folder / "rows.npy", mmap_mode="r")
     lists = make_lists(
@@ -138,6 +141,7 @@ def _write_lists(folder: Path, entries: int, seed: int) -> dict[str, FileEntry]:
         entries,
         lists=lists_for(entries),
         seed=seed,
+        is_hamming=is_hamming,
     )
     arrays: dict[str, NDArray[Any]] = {
         "rotation.npy": lists.signs,

@@ -216,6 +216,7 @@ def _lists(folder: Path, manifest: Manifest) -> Lists:
             offsets=_array(folder / "code_offset.npy", np.float32, (blocks, BLOCK)),
             ids=_array(folder / "code_row.npy", np.uint32, (blocks, BLOCK)),
         ),
+        is_hamming=manifest.code == "hamming",
     )
 
 

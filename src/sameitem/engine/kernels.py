@@ -401,6 +401,22 @@ def fill_table(rotated: Any, table: Any) -> Any:
 
 
 @compiled
+def fill_hamming_table(rotated: Any, table: Any) -> Any:
+    """Fill a table that counts for each group in how many bits a code agrees with the signs of a query: 0..4.
+
+    Returns:
+        step, least: the product of the query's signs and a code's is `step * sum + least`, exactly.
+    """
+    for group in range(table.shape[0]):
+        for number in range(16):
+            agree = 0
+            for bit in range(GROUP_BITS):
+                agree += (rotated[GROUP_BITS * group + bit] > 0) == ((number >> bit) & 1)
+            table[group, number] = agree
+    return np.float32(2), np.float32(-len(rotated))
+
+
+@compiled
 def keep_smallest(scores: Any, rows: Any, count: int, kept: int) -> Any:
     """Move the `kept` smallest of the first `count` scores, with their rows, to the front; return the largest of them.
 
@@ -751,6 +767,7 @@ def search_lists(
     offsets: Any,
     ids: Any,
     stored: Any,
+    is_hamming: bool,
     probes: int,
     candidates: int,
     slack: float,
@@ -775,6 +792,7 @@ def search_lists(
         offsets: see `scan`.
         ids: see `scan`.
         stored: (rows, dim) float16 as uint16.
+        is_hamming: whether the codes are signs of the images themselves, compared with those of the query.
         probes: lists of a query.
         candidates: codes of a query that may be ranked.
         slack: see `rank`.
@@ -818,6 +836,9 @@ def search_lists(
                 nearest[query], to_centres[query],
             )  # fmt: skip
             counts[query], limits[query] = 0, NO_LIMIT
+            if is_hamming:
+                steps[query, 0], steps[query, 1] = fill_hamming_table(rotated[start + query], tables[query])
+                to_centres[query] = 0
         place = 0
         while place < probes:  # the nearest list of each first: what is found there keeps most of the others out
             until = min(probes, 4 * place + 1)

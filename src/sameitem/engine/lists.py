@@ -66,6 +66,7 @@ class Lists:
     starts: NDArray[np.int64]  # (lists + 1,)
     list_of_row: NDArray[np.int32]  # (rows,)
     codes: Codes
+    is_hamming: bool  # codes are the signs of the images themselves
 
     def search(
         self,
@@ -103,6 +104,7 @@ class Lists:
             self.starts,
             *_arrays(self.codes),
             stored.view(np.uint16),
+            self.is_hamming,
             min(effort.probes, len(self.centres)),
             max(k, effort.candidates),
             np.float32(effort.slack),
@@ -120,12 +122,14 @@ def open_lists(
     starts: NDArray[np.int64],
     list_of_row: NDArray[np.int32],
     codes: Codes,
+    *,
+    is_hamming: bool,
 ) -> Lists:
     """Put lists together from what is stored of them; the centres' own codes are made here."""
     exact = centres.astype(np.float32)
     middle = np.broadcast_to(exact.mean(axis=0), exact.shape)
     _, centre_codes = lay_out(*encode(exact, middle), np.zeros(len(exact), np.int32), 1)
-    return Lists(signs, centres, centre_codes, starts, list_of_row, codes)
+    return Lists(signs, centres, centre_codes, starts, list_of_row, codes, is_hamming)
 
 
 def _bits(places: NDArray[np.integer[Any]], count: int) -> NDArray[np.uint8]:
@@ -144,7 +148,7 @@ def lists_for(rows: int) -> int:
     return max(1, min(int(2 * rows**0.5), rows // 128))
 
 
-def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists:
+def make_lists(features: Features, rows: int, *, lists: int, seed: int, is_hamming: bool = False) -> Lists:
     """Sort features into inverted lists by k-means and encode them.
 
     Args:
@@ -152,6 +156,8 @@ def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists
         rows: how many there are.
         lists: how many lists; no more than rows.
         seed: of rotation, sample and centres.
+        is_hamming: encode the images themselves instead of what their centres leave of them, for comparison: codes are
+            then ordered by their Hamming distance, as in the article.
 
     Raises:
         InputError: no rows, or more lists than rows.
@@ -173,9 +179,12 @@ def make_lists(features: Features, rows: int, *, lists: int, seed: int) -> Lists
     for part in _parts(rows):
         rotated = rotate(features(np.arange(part.start, part.stop)), signs)
         list_of_row[part] = nearest(rotated, centres)
-        packed[part], slopes[part], offsets[part] = encode(rotated, centres[list_of_row[part]])
+        if is_hamming:
+            packed[part], slopes[part], offsets[part] = encode_signs(rotated)
+        else:
+            packed[part], slopes[part], offsets[part] = encode(rotated, centres[list_of_row[part]])
     starts, codes = lay_out(packed, slopes, offsets, list_of_row, lists)
-    return open_lists(signs, stored, starts, list_of_row, codes)
+    return open_lists(signs, stored, starts, list_of_row, codes, is_hamming=is_hamming)
 
 
 def encode(
@@ -199,6 +208,15 @@ def encode(
     factor = square / np.maximum(np.abs(rest).sum(axis=1), np.float32(1e-20))
     offset = square + 2 * factor * np.einsum("ij,ij->i", centres, signs)
     return np.packbits(bits, axis=1, bitorder="little"), -2 * factor, offset
+
+
+def encode_signs(
+    rotated: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Return codes as `encode` does, with which the estimate is the number of bits that differ from the query's."""
+    rows, bits = rotated.shape
+    packed = np.packbits(rotated > 0, axis=1, bitorder="little")
+    return packed, np.full(rows, -0.5, np.float32), np.full(rows, bits / 2, np.float32)
 
 
 def lay_out(

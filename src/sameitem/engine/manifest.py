@@ -50,6 +50,7 @@ class Manifest:
     created: str  # ISO 8601, UTC
     dim: int
     lists: int
+    code: Literal["residual", "hamming"]  # of what the centre leaves of a feature, or of the feature itself
     seed: int  # of rotation and lists
     counts: Counts
     files: Mapping[str, FileEntry]

@@ -9,7 +9,7 @@ import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -70,7 +70,7 @@ class Bench:
     asked: float
     engines: list[Line]
     short: dict[str, float]
-    ratios: dict[str, float] = field(default_factory=dict)
+    ratios: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -153,46 +153,68 @@ def recall(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> float:
     )
 
 
-def bench(vectors: Vectors, queries: Vectors, *, asked: float, tell: Tell) -> Bench:
-    """Build every engine that is installed, find its best settings and time them in turns.
+def bench(vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: Tell) -> list[Bench]:
+    """Build every engine that is installed, find its best settings for each asked recall and time them in turns.
 
     Args:
         vectors: (rows, dim) of unit length.
         queries: (n, dim) of unit length.
-        asked: recall@10 that each engine must reach, 0..1.
+        asked: recall@10 that each engine must reach, 0..1; a table for each.
         tell: is told what is done.
 
     Raises:
         InputError: fewer vectors than a list needs, or a recall that cannot be asked for.
     """
-    if len(vectors) < 1000 or not 0 < asked <= 1:
-        raise InputError(f"need at least 1000 vectors and a recall in (0, 1], got {len(vectors)} and {asked}")
+    if len(vectors) < 1000 or not all(0 < one <= 1 for one in asked):
+        raise InputError(f"need at least 1000 vectors and recalls in (0, 1], got {len(vectors)} and {asked}")
     tell("true neighbours")
     truth = nearest(vectors, queries, max(DEPTHS))
-    best: list[tuple[Contender, str, Search, str, Search]] = []
-    short: dict[str, float] = {}
     with TemporaryDirectory() as scratch:
-        for contender in contenders(vectors, Path(scratch), tell):
+        built = list(contenders(vectors, Path(scratch), tell))
+        tried: list[list[_Tried]] = []
+        for contender in built:
             tell(f"{contender.name}: {len(contender.settings)} settings")
-            tried = [(label, search, *_tried(search, queries, truth)) for label, search in contender.settings]
-            reached = [one for one in tried if one[2] >= asked]
-            if not reached:
-                short[contender.name] = max(one[2] for one in tried)
-                continue
-            batch = min(reached, key=lambda one: one[3])
-            alone = min(reached, key=lambda one: _cpu_of_singles(one[1], queries[:100])[0])
-            best.append((contender, batch[0], batch[1], alone[0], alone[1]))
-        tell("in turns")
-        lines = _in_turns(best, queries, truth)
-    result = Bench(len(vectors), vectors.shape[1], asked, lines, short)
-    result.ratios.update(_ratios(lines))
-    return result
+            tried.append([_try(label, search, queries, truth) for label, search in contender.settings])
+        results = []
+        for one in asked:
+            tell(f"recall {one:g}, in turns")
+            chosen = [
+                (c, *_best(some, one, queries)) for c, some in zip(built, tried, strict=True) if _reach(some, one)
+            ]
+            lines = _in_turns(chosen, queries, truth)
+            short = {
+                c.name: max(t.recall for t in some)
+                for c, some in zip(built, tried, strict=True)
+                if not _reach(some, one)
+            }
+            results.append(Bench(len(vectors), vectors.shape[1], one, lines, short, _ratios(lines)))
+    return results
 
 
-def _tried(search: Search, queries: Vectors, truth: NDArray[np.int64]) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """A setting, and what it found at which cost."""
+
+    label: str
+    search: Search
+    recall: float
+    cpu_s: float
+
+
+def _try(label: str, search: Search, queries: Vectors, truth: NDArray[np.int64]) -> _Tried:
     begun = time.process_time()
     found = search(queries, DEPTHS[0])
-    return recall(found, truth, DEPTHS[0]), time.process_time() - begun
+    return _Tried(label, search, recall(found, truth, DEPTHS[0]), time.process_time() - begun)
+
+
+def _reach(tried: Sequence[_Tried], asked: float) -> list[_Tried]:
+    return [one for one in tried if one.recall >= asked]
+
+
+def _best(tried: Sequence[_Tried], asked: float, queries: Vectors) -> tuple[_Tried, _Tried]:
+    """Return the cheapest setting for batches, and of the cheap ones there the cheapest for single queries."""
+    cheap = sorted(_reach(tried, asked), key=lambda one: one.cpu_s)[:6]
+    return cheap[0], min(cheap, key=lambda one: _cpu_of_singles(one.search, queries[:100])[0])
 
 
 def _cpu_of_singles(search: Search, queries: Vectors) -> tuple[float, list[float]]:
@@ -207,26 +229,26 @@ def _cpu_of_singles(search: Search, queries: Vectors) -> tuple[float, list[float
 
 
 def _in_turns(
-    best: Sequence[tuple[Contender, str, Search, str, Search]], queries: Vectors, truth: NDArray[np.int64]
+    chosen: Sequence[tuple[Contender, _Tried, _Tried]], queries: Vectors, truth: NDArray[np.int64]
 ) -> list[Line]:
     singles = queries[:SINGLES]
-    batch_s, single_s = [float("inf")] * len(best), [float("inf")] * len(best)
-    waited: list[list[float]] = [[] for _ in best]
+    batch_s, single_s = [float("inf")] * len(chosen), [float("inf")] * len(chosen)
+    waited: list[list[float]] = [[] for _ in chosen]
     for _ in range(TURNS):
-        for place, (contender, _, batch, _, alone) in enumerate(best):
+        for place, (contender, batch, alone) in enumerate(chosen):
             if contender.has_batch:
                 begun = time.process_time()
-                batch(queries, DEPTHS[0])
+                batch.search(queries, DEPTHS[0])
                 batch_s[place] = min(batch_s[place], time.process_time() - begun)
-            spent, each = _cpu_of_singles(alone, singles)
+            spent, each = _cpu_of_singles(alone.search, singles)
             single_s[place] = min(single_s[place], spent)
             waited[place] += each
     return [
         Line(
             name=contender.name,
-            setting=label if label == other else f"{label}; single {other}",
-            recall10=round(recall(batch(queries, DEPTHS[0]), truth, DEPTHS[0]), 4),
-            recall60=round(recall(batch(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
+            setting=batch.label if batch is alone else f"{batch.label}; single {alone.label}",
+            recall10=round(batch.recall, 4),
+            recall60=round(recall(batch.search(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
             qps_cpu_batch=round(len(queries) / batch_s[place]) if contender.has_batch else None,
             qps_cpu_single=round(len(singles) / single_s[place]),
             bytes_per_vector=contender.bytes_per_vector and round(contender.bytes_per_vector, 1),
@@ -234,7 +256,7 @@ def _in_turns(
             p50_ms=round(1e3 * float(np.median(waited[place])), 3),
             p99_ms=round(1e3 * float(np.quantile(waited[place], 0.99)), 3),
         )
-        for place, (contender, label, batch, other, _) in enumerate(best)
+        for place, (contender, batch, alone) in enumerate(chosen)
     ]
 
 

@@ -210,6 +210,7 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 model_version=embedder.version,
                 created=now,
                 dim=embedder.dim,
+                code=settings.engine.code,
                 extra=extra,
             )
             write_products(folder / PRODUCTS, products)
