@@ -288,6 +288,12 @@ def main() -> None:
         chosen, grown = decide(everything, what, softmax(logits, temperature), held, softmax(of_val, temperature))
         made += ["", f"**GoogLeNet V1 from random weights**: {settings(chosen, temperature)}", "", *HEAD]
         made += lines(grown, truth, slices["Sets"])
+        made += [
+            "",
+            "Its training (`python -m sameitem.learning.googlenet`, one thread; seconds of processor time):",
+            "",
+        ]
+        made += curve(options.googlenet)
     made += ["", f"Routing loss: share of photos whose category is not searched at a mass of {MASS}, by the fusion."]
     text = "\n".join(made)
     print(text)
@@ -299,6 +305,12 @@ def main() -> None:
             "Accuracy on val rows with bootstrap 95 % intervals; nothing of them was trained on."
         )
         options.out.write_text(f"# Category prediction on real photographs\n\n{about}\n\n{text}\n", encoding="utf-8")
+
+
+def curve(folder: Path) -> list[str]:
+    """Return the training's curve as a table."""
+    rows = [line.split(",") for line in (folder / "curve.csv").read_text().splitlines()]
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def settings(chosen: Fusion, temperature: float) -> str:
