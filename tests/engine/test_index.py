@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from galleries import build, draw, histograms, in_memory, plain_search, unit_rows, write
+from galleries import Drawn, build, draw, histograms, in_memory, plain_search, unit_rows, write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, SameItemError, ShapeError
 from sameitem.engine import index as engine_index
-from sameitem.engine.index import HASHED_BYTES, open_index
+from sameitem.engine.certificate import certify
+from sameitem.engine.index import HASHED_BYTES, Index, open_index
 from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import FORMAT, MANIFEST
+from sameitem.engine.members import Members
 
 Cases = st.fixed_dictionaries(
     {
@@ -103,7 +106,44 @@ def test_by_all_lists_and_nearly_all_candidates_the_answer_is_that_of_loops_over
     assert [hit.distance for hit in found] == pytest.approx([hit.distance for hit in wanted], rel=1e-12)
 
 
+@pytest.fixture(scope="module")
+def clustered() -> tuple[Index, np.ndarray]:
+    """A certified gallery of 20,000 entries in 200 clusters, and the cluster of each."""
+    generator = np.random.default_rng(1)
+    cluster = generator.integers(200, size=20_000)
+    features = unit_rows(generator, 200, 64)[cluster] + 0.6 * unit_rows(generator, 20_000, 64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    ids = np.arange(20_000)
+    index = in_memory(Drawn(features, histograms(generator, 20_000), Members(ids, ids, ids, ids.astype(np.int32))))
+    certificate = certify(index, lambda rows: features[rows], asked=0.999, k=60)
+    return replace(index, manifest=replace(index.manifest, certificate=certificate)), cluster
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_lists")
+@pytest.mark.parametrize(
+    "share", [0.0001, 0.001, 0.01, 0.05, 0.1, 0.5, 0.95, 1.0, "clusters of others", "a cluster of others"]
+)
+def test_filters_keep_the_recall(clustered: tuple[Index, np.ndarray], share: float | str) -> None:
+    index, cluster = clustered
+    generator = np.random.default_rng(2)
+    queries = generator.choice(20_000, 40, replace=False)
+    found, wanted = 0, 0
+    for query in queries:
+        if isinstance(share, float):
+            allowed = generator.random(20_000) < share
+            allowed[generator.integers(20_000)] = True
+        else:  # nothing that is allowed lies near the query
+            others = generator.choice(np.setdiff1d(np.arange(200), cluster[query]), 1 if share[0] == "a" else 20)
+            allowed = np.isin(cluster, others)
+        feature = index.rows[query].astype(np.float32)
+        feature /= np.linalg.norm(feature)
+        truth = {hit.entry_row for hit in index.search(feature, k=60, allowed=allowed, exact=True)}
+        found += len(truth & {hit.entry_row for hit in index.search(feature, k=60, allowed=allowed)})
+        wanted += len(truth)
+    assert found >= 0.995 * wanted
+
+
 def test_k_products_come_back_where_each_product_has_a_hundred_pictures_alike(tmp_path: Path) -> None:
     drawn = draw(1, entries=500)
     drawn.features[:] = np.repeat(unit_rows(np.random.default_rng(2), 5, 16), 100, axis=0)

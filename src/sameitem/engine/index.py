@@ -20,6 +20,8 @@ from sameitem.engine.rotation import ROUNDS
 
 HASHED_BYTES = 4_000_000  # files up to this size are checked by content whenever an index is opened
 FURTHER = 0.5  # where a share s of the entries is allowed, s ** -FURTHER times as many lists are looked through
+MOSTLY = 0.9  # of the entries allowed: searched as if all were
+SURELY = 4  # times the effort that must change no hit of a filtered search
 FEW = 2048  # entries that are all ranked, as fast as looking for the best among them
 DEEPER = 2  # entries ranked for each hit asked for: some stand for a product that is shown already
 
@@ -56,7 +58,8 @@ class Index:
                 larger than the certified one or little is allowed, and everything where there is no certificate.
             exact: rank every allowed entry: a linear scan over the stored rows.
             one_per_product: show each product at most once. The effort is then doubled until k products are found,
-                or every product that is allowed, or all was ranked.
+                or every product that is allowed, or all was ranked. Where a filter leaves less than most entries, which
+                the certificate says nothing about, more effort is made until four times as much changes no hit.
             colour: (24,) histogram of the query's subject; needed where colour_weight is not 0.
             colour_weight: the ranked distance is `squared L2 + colour_weight * (1 - histogram intersection)`.
 
@@ -73,6 +76,7 @@ class Index:
         among = None if allowed is None else searchable
         effort = effort or self.effort_for(k, share=len(searchable) / len(self.rows))
         deep = DEEPER * max(k, self._certified_k)
+        is_settled, before = among is None or len(searchable) >= MOSTLY * len(self.rows), None
         while True:
             everything = exact or max(FEW, effort.candidates, deep) >= len(searchable)
             if everything:
@@ -88,9 +92,11 @@ class Index:
                 allowed=allowed,
                 one_per_product=one_per_product,
             )
-            if len(hits) == k or everything or self._reaches_all(hits, allowed):
+            is_whole = len(hits) == k or self._reaches_all(hits, allowed)
+            if everything or (is_whole and (is_settled or hits == before)):
                 return hits
-            effort, deep = effort.times(2), 2 * deep
+            effort, deep = effort.times(2 if is_settled else SURELY), deep if is_whole else 2 * deep
+            before = hits
 
     def effort_for(self, k: int, *, share: float = 1.0) -> Effort:
         """Return how much the coarse filter shall look at for the first k hits.
@@ -104,7 +110,7 @@ class Index:
             return Effort(len(self.lists.centres), len(self.rows))
         doublings = max(0, (-(-k // certificate.k) - 1).bit_length())
         probes = math.ceil(certificate.probes * share**-FURTHER)
-        slack = math.inf if certificate.slack is None else certificate.slack
+        slack = math.inf if certificate.slack is None or share < MOSTLY else certificate.slack
         return Effort(probes, certificate.candidates, slack).times(1 << doublings)
 
     @property
