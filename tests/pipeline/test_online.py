@@ -2,8 +2,10 @@
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sameitem.catalog.store import Listing
@@ -137,6 +139,24 @@ def test_a_product_that_expires_is_not_shown_any_more(
         shop.catalogue.upsert(connection, [Listing(replace(first, expires_at="2020-01-01T00:00:00+00:00"))])
     after = searcher.search(SearchRequest(photo=photo, num=40)).results
     assert first.product_id not in {result.product.product_id for result in after}
+
+
+def test_what_may_be_shown_without_a_filter_follows_the_clock_and_the_catalogue(shop: Shop) -> None:
+    soon = datetime(2030, 1, 1, tzinfo=UTC)
+    first = Searcher(shop).gallery().products[0]
+    with write(shop.database) as connection:
+        shop.catalogue.upsert(connection, [Listing(replace(first, expires_at=soon.isoformat()))])
+    gallery = Searcher(shop).gallery()
+    its_own = np.array([product.product_id == first.product_id for product in gallery.products])[
+        gallery.index.members.product
+    ]
+    for now, is_shown in ((soon, False), (soon - timedelta(seconds=1), True), (soon + timedelta(days=1), False)):
+        allowed = gallery.allowed(None, categories=(), now=now)
+        assert bool(allowed[its_own].any()) is is_shown, now
+        assert allowed[~its_own].all()
+        for distinct, rows in ((True, gallery.index.members.product), (False, gallery.index.members.entry)):
+            assert gallery.findable(allowed, distinct) == len(set(rows[allowed].tolist()))
+            assert gallery.findable(allowed.copy(), distinct) == gallery.findable(allowed, distinct)
 
 
 def test_a_leaf_or_a_top_category_narrows_the_search(

@@ -70,17 +70,18 @@ class Index:
         self._check(query, k, allowed, effort, colour, colour_weight)
         if allowed is not None and allowed.all():
             allowed = None
-        searchable = self.members.searchable(allowed)
-        if len(searchable) == 0:
+        among = None if allowed is None else self.members.searchable(allowed)
+        count = len(self.rows) if among is None else len(among)
+        if count == 0:
             return []
-        among = None if allowed is None else searchable
-        effort = effort or self.effort_for(k, share=len(searchable) / len(self.rows))
+        effort = effort or self.effort_for(k, share=count / len(self.rows))
         deep = DEEPER * max(k, self._certified_k)
-        is_settled, before = among is None or len(searchable) >= MOSTLY * len(self.rows), None
+        is_settled, before = count >= MOSTLY * len(self.rows), None
         while True:
-            everything = exact or max(FEW, effort.candidates, deep) >= len(searchable)
+            everything = exact or max(FEW, effort.candidates, deep) >= count
             if everything:
-                entries, distances = searchable, self._distances(query, searchable)
+                entries = np.arange(count) if among is None else among
+                distances = self._distances(query, entries)
             else:
                 entries, distances = self._candidates(query, effort, deep, among, whole=colour_weight > 0)
             if colour is not None and colour_weight:

@@ -33,6 +33,17 @@ class Listing:
     image_name: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unfiltered:
+    """Which members may be shown without a filter, for how long that holds, and how much it is."""
+
+    mask: NDArray[np.bool_]  # (members,) read-only
+    since_s: float  # seconds since 1970
+    until_s: float
+    products: int
+    entries: int
+
+
 @dataclass(slots=True)
 class Gallery:
     """Row i of every member array describes one listed image; row j of every product list one product.
@@ -55,6 +66,7 @@ class Gallery:
     _by_image_id: NDArray[np.int64]  # member rows in the order of their image ids
     _columns: dict[str, Column | None] = field(default_factory=dict)
     _derived: dict[str, Labels | NDArray[np.float64]] = field(default_factory=dict)  # leaf and expiry of each product
+    _unfiltered: "_Unfiltered | None" = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -100,6 +112,7 @@ class Gallery:
                     self._columns.clear()
                     self._derived.clear()
                 self.seq = changes[-1].seq
+                self._unfiltered = None
 
     def allowed(self, wanted: Filter | None, *, categories: Sequence[str], now: datetime) -> NDArray[np.bool_]:
         """Return which members may be shown.
@@ -115,6 +128,8 @@ class Gallery:
         Raises:
             InputError: the filter names an attribute that no product has, or a category is unknown.
         """
+        if wanted is None and not categories:
+            return self._shown(now.timestamp()).mask
         products = ~(self._expiry() <= now.timestamp())
         if wanted is not None:
             products &= wanted.mask(self._column, len(self.products))
@@ -160,8 +175,26 @@ class Gallery:
 
     def findable(self, allowed: NDArray[np.bool_], distinct_product: bool) -> int:
         """Return how many results there are to page through: products, or distinct pictures."""
+        known = self._unfiltered
+        if known is not None and allowed is known.mask:
+            return known.products if distinct_product else known.entries
+        return self._count(allowed, distinct_product)
+
+    def _count(self, allowed: NDArray[np.bool_], distinct_product: bool) -> int:
         rows = self.index.members.product if distinct_product else self.index.members.entry
         return int(np.count_nonzero(np.bincount(rows[allowed])))
+
+    def _shown(self, now_s: float) -> "_Unfiltered":
+        """Return which members may be shown where nobody filters: worked out anew when one expires or changes."""
+        known = self._unfiltered
+        if known is None or not known.since_s <= now_s < known.until_s:
+            expiry = self._expiry()
+            mask = self.alive & ~(expiry <= now_s)[self.index.members.product]
+            mask.flags.writeable = False
+            until_s = float(np.min(expiry[expiry > now_s], initial=np.inf))
+            known = _Unfiltered(mask, now_s, until_s, self._count(mask, True), self._count(mask, False))
+            self._unfiltered = known
+        return known
 
     @property
     def votable(self) -> tuple[str, ...]:
