@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine, inspect, text
@@ -13,6 +14,9 @@ from sameitem.core.database import VERSION_TABLE, open_database
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import DemoShop
 from shops import copied, draw, import_source, open_shop, run
+
+hypothesis.settings.register_profile("sameitem", deadline=None)  # the first example may compile
+hypothesis.settings.load_profile("sameitem")
 
 _numbers = itertools.count()
 

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from galleries import Drawn, build, draw, histograms, in_memory, plain_search, u
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, SameItemError, ShapeError
 from sameitem.engine import index as engine_index
 from sameitem.engine.certificate import certify
+from sameitem.engine.files import describe_file
 from sameitem.engine.index import HASHED_BYTES, Index, open_index
 from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import FORMAT, MANIFEST
@@ -153,6 +154,24 @@ def test_k_products_come_back_where_each_product_has_a_hundred_pictures_alike(tm
     assert sorted(int(index.members.product[hit.member_row]) for hit in hits) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("by_lists")
+def test_pictures_of_one_product_are_whole_where_pictures_are_asked_for() -> None:
+    drawn = draw(1, entries=900)
+    drawn.members.product[:] = 0
+    index = in_memory(drawn, lists=6)
+    query = unit_rows(np.random.default_rng(4), 1, 16)[0]
+    assert len(index.search(query, k=100, effort=Effort(1, 20))) == 100
+    assert len(index.search(query, k=100, effort=Effort(1, 20), one_per_product=True)) == 1
+
+
+def test_a_query_of_another_kind_of_numbers_gets_the_same_answer() -> None:
+    index = in_memory(draw(1, entries=90))
+    query = index.rows[3].astype(np.float32)
+    query /= np.linalg.norm(query)
+    expected = index.search(query, k=9)
+    assert index.search(query.astype(np.float64), k=9) == expected
+
+
 def test_a_page_a_thousand_deep_is_whole_and_in_order(tmp_path: Path) -> None:
     index = build(tmp_path / "index", draw(3, entries=1500))
     hits = index.search(unit_rows(np.random.default_rng(4), 1, 16)[0], k=1000)
@@ -215,6 +234,25 @@ def rewrite(folder: Path, **values: object) -> None:
     (folder / MANIFEST).write_text(json.dumps(about | values))
 
 
+def spoil(folder: Path, name: str, value: int) -> None:
+    """Write a wrong number, and a manifest that agrees: as a fault of ours would."""
+    array = np.load(folder / name)
+    array.reshape(-1)[0] = value
+    np.save(folder / name, array)
+    agree(folder, name)
+
+
+def turn(folder: Path) -> None:
+    np.save(folder / "rows.npy", np.asfortranarray(np.load(folder / "rows.npy")))
+    agree(folder, "rows.npy")
+
+
+def agree(folder: Path, name: str) -> None:
+    about = json.loads((folder / MANIFEST).read_bytes())
+    about["files"][name] = asdict(describe_file(folder / name))
+    (folder / MANIFEST).write_text(json.dumps(about))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -226,6 +264,11 @@ def rewrite(folder: Path, **values: object) -> None:
         (lambda folder: rewrite(folder, lists=2), "list_start.npy holds"),
         (lambda folder: rewrite(folder, counts=None), "manifest.json is damaged"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json is damaged"),
+        (lambda folder: spoil(folder, "code_row.npy", 9), "points beyond"),
+        (lambda folder: spoil(folder, "entry_list.npy", 1), "points beyond"),
+        (lambda folder: spoil(folder, "entry_list.npy", -1), "points beyond"),
+        (lambda folder: spoil(folder, "list_start.npy", -1), "does not ascend from 0"),
+        (turn, "rows.npy holds"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), "format None"),
     ],
 )
@@ -239,7 +282,7 @@ def test_a_damaged_index_is_refused_by_the_name_of_the_file(
 
 
 def test_verifying_finds_a_changed_byte_in_a_large_file(tmp_path: Path) -> None:
-    drawn = draw(10, entries=2000, dim=HASHED_BYTES // 3900)
+    drawn = draw(10, entries=HASHED_BYTES // 1900, dim=1000)
     write(tmp_path / "index", drawn)
     rows = tmp_path / "index" / "rows.npy"
     data = bytearray(rows.read_bytes())

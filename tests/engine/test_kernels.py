@@ -5,16 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import booleans, integers, sampled_from
 
 import drawn_codes
 from drawn_codes import digest, distances_of, draw, scan_all, scores_of
 from sameitem.engine.distances import squared_distances
 from sameitem.engine.kernels import LARGEST, fill_table, keep_smallest
-
-settings.register_profile("compiling", deadline=None)  # the first example compiles
-settings.load_profile("compiling")
 
 EVERYTHING = np.zeros(0, np.uint8)
 

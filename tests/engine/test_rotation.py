@@ -45,5 +45,6 @@ def test_the_seed_draws_the_rotation() -> None:
 def test_a_shape_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"need features \(rows, dim\) with dim of 65 to 128, got \(3, 200\)"):
         rotate(np.zeros((3, 200), np.float32), rotation_signs(100, seed=0))
-    with pytest.raises(ShapeError, match="need dim >= 1, got 0"):
-        rotation_signs(0, seed=0)
+    for dim in (0, 1025):
+        with pytest.raises(ShapeError, match=f"need a dim of 1 to 1024, got {dim}"):
+            rotation_signs(dim, seed=0)

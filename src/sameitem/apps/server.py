@@ -85,7 +85,9 @@ def serve(shop: Shop) -> None:
 def _warm(searcher: Searcher) -> None:
     """Load index and model before the first query comes, where something is published."""
     try:
-        searcher.models(searcher.gallery())
+        gallery = searcher.gallery()
+        searcher.models(gallery)
+        gallery.index.warm()
     except UnavailableError as error:
         _log.warning("not ready yet: %s", error)
 

@@ -6,7 +6,7 @@ no loss.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ LEFT_OUT = 2000  # gallery images asked for, each left out of the gallery for it
 MANY = 16  # candidates for each hit that are surely enough
 CANDIDATES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # for each hit
 SLACKS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
-SLACK = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
+SPARE_ROWS = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
 SCANNED_ROWS = 4096  # features in memory at once
 BELOW = 0.001  # how far under the asked recall the lower end of the interval may lie
 
@@ -89,8 +89,17 @@ def certify(
         interval = bootstrap_interval(found, np.random.default_rng(resampling))
         return interval, interval.mean >= asked and interval.low >= asked - BELOW
 
-    effort, interval = _effort(judge, lists=len(index.lists.centres), entries=entries, k=k)
-    certificate = Certificate(
+    is_hamming = index.lists.is_hamming
+    effort, interval, is_enough = _effort(
+        judge, lists=len(index.lists.centres), entries=entries, k=k, slack=not is_hamming
+    )
+    if not is_enough:
+        raise RefusedError(
+            f"with every image ranked, recall@{k} is {interval.mean:.5f}, 95 % interval from {interval.low:.5f}, over "
+            f"{len(asking.own)} queries; needed are {asked} and {asked - BELOW:.5f}. Storing features as float16 alone "
+            f"leaves {truth.by_float16.mean():.5f}; ask for less (engine.recall)"
+        )
+    return Certificate(
         recall=interval.mean,
         low=interval.low,
         high=interval.high,
@@ -102,44 +111,34 @@ def certify(
         asked=asked,
         float16_recall=float(truth.by_float16.mean()),
     )
-    if interval.mean < asked or interval.low < asked - BELOW:
-        raise RefusedError(
-            f"recall@{k} is {interval.mean:.5f} (95 % interval from {interval.low:.5f}) with every image ranked, "
-            f"asked are {asked}: storing features as float16 costs that; ask for less (engine.recall)"
-        )
-    return certificate
 
 
 def _effort(
-    judge: Callable[[Effort], tuple[Interval, bool]],
-    *,
-    lists: int,
-    entries: int,
-    k: int,
-) -> tuple[Effort, Interval]:
-    """Return the least effort that is enough, and what it finds; everything, where nothing is.
+    judge: Callable[[Effort], tuple[Interval, bool]], *, lists: int, entries: int, k: int, slack: bool
+) -> tuple[Effort, Interval, bool]:
+    """Return an effort that is enough, what it finds, and whether it is; everything, where nothing is.
 
-    First the lists, with many candidates for each hit, then the candidates, then how early their ranking may end.
+    First the lists, within a factor of two, with many candidates for each hit; where all lists are not enough, more
+    candidates, then the lists again. Then the candidates, then how early their ranking may end.
     """
+
+    def enough(probes: Iterable[int], candidates: int) -> Effort | None:
+        return next((one for one in (Effort(p, candidates) for p in probes) if judge(one)[1]), None)
+
+    doubled = [1 << power for power in range((lists - 1).bit_length())] + [lists]
     most = min(entries, MANY * k)
-    probes = 1
-    while not (said := judge(Effort(probes, most)))[1] and (probes < lists or most < entries):
-        probes, most = (
-            min(2 * probes, lists),
-            most if probes < lists else min(entries, 4 * most),
-        )
-    best = Effort(probes, most)
-    if not said[1]:
-        return best, said[0]
-    tighter = [replace(best, candidates=min(most, math.ceil(share * k))) for share in CANDIDATES]
-    for one in [effort for effort in tighter if effort.candidates < most]:
-        if (more := judge(one))[1]:
-            best, said = one, more
-            break
-    for slack in SLACKS:
-        if (more := judge(replace(best, slack=slack)))[1]:
-            return replace(best, slack=slack), more[0]
-    return best, said[0]
+    best = enough(doubled, most)
+    while best is None and most < entries:
+        most = min(entries, 4 * most)
+        best = enough(doubled, most) if enough([lists], most) else None
+    if best is None:
+        everything = Effort(lists, entries)
+        return everything, judge(everything)[0], False
+    tighter = [replace(best, candidates=math.ceil(share * k)) for share in CANDIDATES if math.ceil(share * k) < most]
+    best = next((one for one in tighter if judge(one)[1]), best)
+    early = [replace(best, slack=limit) for limit in SLACKS] if slack else []
+    best = next((one for one in early if judge(one)[1]), best)
+    return best, judge(best)[0], True
 
 
 def _draw_queries(
@@ -159,12 +158,12 @@ def _draw_queries(
 
 
 def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
-    """Scan all entries: float64 products choose k + SLACK rows a query, the exact kernel orders those.
+    """Scan all entries: float64 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
 
-    The products err by far less than TIE, so a true neighbour can only be missed where more than SLACK others are as
-    near as it is, which moves the limit by less than TIE.
+    The products err by far less than TIE, so a true neighbour can only be missed where more than SPARE_ROWS others are
+    as near as it is, which moves the limit by less than TIE.
     """
-    nearest = _nearest_by_product(features, len(index.rows), asking, k + SLACK)
+    nearest = _nearest_by_product(features, len(index.rows), asking, k + SPARE_ROWS)
     limit = np.empty(len(asking.own))
     by_float16 = np.empty(len(asking.own))
     for i, query in enumerate(asking.features):

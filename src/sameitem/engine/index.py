@@ -22,7 +22,8 @@ HASHED_BYTES = 4_000_000  # files up to this size are checked by content wheneve
 FURTHER = 0.5  # where a share s of the entries is allowed, s ** -FURTHER times as many lists are looked through
 MOSTLY = 0.9  # of the entries allowed: searched as if all were
 SURELY = 4  # times the effort that must change no hit of a filtered search
-FEW = 2048  # entries that are all ranked, as fast as looking for the best among them
+FEW = 2048  # entries that are all ranked, whatever the effort: as fast as looking for the best among them
+RANKED_SHARE = 4  # so are they where one in this many would be a candidate
 DEEPER = 2  # entries ranked for each hit asked for: some stand for a product that is shown already
 
 
@@ -68,35 +69,33 @@ class Index:
             InputError: k, effort or weight out of range, a query that is not of unit length, a missing colour.
         """
         self._check(query, k, allowed, effort, colour, colour_weight)
-        if allowed is not None and allowed.all():
-            allowed = None
-        among = None if allowed is None else self.members.searchable(allowed)
+        query = np.array(query, np.float32)
+        share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
+        is_sieved = MOSTLY <= share < 1  # few are not allowed: they are taken out of what was found
+        among = None if allowed is None or share >= MOSTLY else self.members.searchable(allowed)
         count = len(self.rows) if among is None else len(among)
         if count == 0:
             return []
         effort = effort or self.effort_for(k, share=count / len(self.rows))
         deep = DEEPER * max(k, self._certified_k)
-        is_settled, before = count >= MOSTLY * len(self.rows), None
+        before: list[EntryHit] | None = None
         while True:
-            everything = exact or max(FEW, effort.candidates, deep) >= count
+            everything = exact or max(FEW, RANKED_SHARE * effort.candidates, deep) >= count
             if everything:
                 entries = np.arange(count) if among is None else among
                 distances = self._distances(query, entries)
             else:
                 entries, distances = self._candidates(query, effort, deep, among, whole=colour_weight > 0)
+            if is_sieved and allowed is not None:
+                kept = self.members.is_searchable(entries, allowed)
+                entries, distances = entries[kept], distances[kept]
             if colour is not None and colour_weight:
                 distances = distances + colour_weight * colour_distances(self.colours[entries], colour)
-            hits = self.members.rank(
-                entries,
-                distances,
-                k=k,
-                allowed=allowed,
-                one_per_product=one_per_product,
-            )
-            is_whole = len(hits) == k or self._reaches_all(hits, allowed)
-            if everything or (is_whole and (is_settled or hits == before)):
+            hits = self.members.rank(entries, distances, k=k, allowed=allowed, one_per_product=one_per_product)
+            is_whole = len(hits) == k or (one_per_product and self._reaches_all(hits, allowed))
+            if everything or (is_whole and (among is None or hits == before)):
                 return hits
-            effort, deep = effort.times(2 if is_settled else SURELY), deep if is_whole else 2 * deep
+            effort, deep = effort.times(2 if among is None else SURELY), deep if is_whole else 2 * deep
             before = hits
 
     def effort_for(self, k: int, *, share: float = 1.0) -> Effort:
@@ -113,6 +112,12 @@ class Index:
         probes = math.ceil(certificate.probes * share**-FURTHER)
         slack = math.inf if certificate.slack is None or share < MOSTLY else certificate.slack
         return Effort(probes, certificate.candidates, slack).times(1 << doublings)
+
+    def warm(self) -> None:
+        """Search once each way, so that what is compiled on first use is compiled before the first query."""
+        query = self.rows[0].astype(np.float32)
+        self.lists.search(query[None], self.rows, k=1, effort=Effort(1, 1), among=np.zeros(1, np.int64))
+        self._distances(query, np.zeros(1, np.int64))
 
     @property
     def _certified_k(self) -> int:
@@ -211,17 +216,23 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
 def _lists(folder: Path, manifest: Manifest) -> Lists:
     bits = -(-manifest.dim // 64) * 64
     starts = _array(folder / "list_start.npy", np.int64, (manifest.lists + 1,))
-    blocks = int(starts[-1])
+    blocks, entries = int(starts[-1]), manifest.counts.entries
+    list_of_row = _array(folder / "entry_list.npy", np.int32, (entries,))
+    ids = _array(folder / "code_row.npy", np.uint32, (blocks, BLOCK))
+    if starts[0] != 0 or (np.diff(starts) < 0).any():
+        raise InputError("list_start.npy does not ascend from 0")
+    if ids.max() >= entries or list_of_row.min() < 0 or list_of_row.max() >= manifest.lists:
+        raise InputError(f"code_row.npy or entry_list.npy points beyond {entries} entries and {manifest.lists} lists")
     return open_lists(
         _array(folder / "rotation.npy", np.int8, (ROUNDS, bits)),
         _array(folder / "centres.npy", np.float16, (manifest.lists, bits)),
         starts,
-        _array(folder / "entry_list.npy", np.int32, (manifest.counts.entries,)),
+        list_of_row,
         Codes(
             blocks=_array(folder / "codes.npy", np.uint8, (blocks, bits // 16, ROW_BYTES)),
             slopes=_array(folder / "code_slope.npy", np.float32, (blocks, BLOCK)),
             offsets=_array(folder / "code_offset.npy", np.float32, (blocks, BLOCK)),
-            ids=_array(folder / "code_row.npy", np.uint32, (blocks, BLOCK)),
+            ids=ids,
         ),
         is_hamming=manifest.code == "hamming",
     )
@@ -229,6 +240,6 @@ def _lists(folder: Path, manifest: Manifest) -> Lists:
 
 def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.shape != shape or array.dtype != dtype:
+    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise InputError(f"{path.name} holds {array.shape} {array.dtype}, the manifest says {shape} {np.dtype(dtype)}")
     return np.asarray(array)

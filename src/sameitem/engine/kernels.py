@@ -44,13 +44,12 @@ _SHUFFLES = (  # feature of the processor, bytes at once, LLVM's name
     ("+avx2", 32, "llvm.x86.avx2.pshuf.b"),
     ("+ssse3", 16, "llvm.x86.ssse3.pshuf.b.128"),
 )
-_AT_ONCE = 4  # rows whose numbers are summed in bytes: codes are a multiple of 64 bits long
+_ROWS_SUMMED = 4  # rows whose numbers are summed in bytes: codes are a multiple of 64 bits long
 NEARLY = np.float32(4e-5)  # more than twice what `near_distance` may err by, for distances up to 4
 TOGETHER = 256  # queries whose lists are looked through in one go
-AT_ONCE, AHEAD = (
-    32,
-    6,
-)  # candidates ranked between two looks at the k-th distance; rows asked for in advance
+ROOM = 1 << 25  # candidates of all queries that are looked through in one go, at most
+RANKED_AT_ONCE = 32  # candidates between two looks at the k-th distance, at least
+PREFETCHED = 6  # rows that are asked for before their turn
 NO_LIMIT = np.float32(np.finfo(np.float32).max)
 _Code = Callable[[Any, ir.IRBuilder, Any, Any], Any]
 _log = logging.getLogger(__name__)
@@ -146,13 +145,9 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
     kept = [builder.phi(shorts) for _ in range(4)]
     for total in kept:
         total.add_incoming(_all(shorts, 0), before)
-    totals = list(kept)
     start = builder.mul(row, _long(ROW_BYTES))
-    halves: list[list[Any]] = [
-        [],
-        [],
-    ]  # what the low and the high halves of the bytes stand for, row by row
-    for step in range(_AT_ONCE * ROW_BYTES // width):
+    halves: list[list[Any]] = [[], []]  # what the low and the high halves of the bytes stand for, row by row
+    for step in range(_ROWS_SUMMED * ROW_BYTES // width):
         offset = builder.add(start, _long(step * width))
         code, numbers = (builder.load(_at(builder, base, offset, bytes_), align=1) for base in (codes, table))
         upper = builder.bitcast(builder.lshr(builder.bitcast(code, shorts), four), bytes_)
@@ -165,7 +160,7 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
             part = builder.bitcast(builder.add(builder.add(one, two), builder.add(three, more)), shorts)
             totals[2 * side] = builder.add(totals[2 * side], part)
             totals[2 * side + 1] = builder.add(totals[2 * side + 1], builder.lshr(part, eight))
-    following = builder.add(row, _long(_AT_ONCE))
+    following = builder.add(row, _long(_ROWS_SUMMED))
     row.add_incoming(following, builder.block)
     for total, value in zip(kept, totals, strict=True):
         total.add_incoming(value, builder.block)
@@ -178,19 +173,6 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
         count //= 2
         totals = [builder.add(_part(builder, t, 0, count), _part(builder, t, count, count)) for t in totals]
     return _joined(builder, _joined(builder, *totals[:2]), _joined(builder, *totals[2:]))
-
-
-@intrinsic
-def block_sums(_typing: Any, codes: Any, table: Any, rows: Any, out: Any) -> tuple[Any, _Code]:
-    """Write the sums of a block's 32 codes, uint16, to `out`; all arguments but `rows` are addresses."""
-
-    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        codes, table, rows, out = arguments
-        sums = _sums(builder, _features(context), codes, table, rows)
-        builder.store(sums, _at(builder, out, _long(0), sums.type), align=2)
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint64, types.int64, types.uint64), code
 
 
 @intrinsic
@@ -275,7 +257,7 @@ def widen(_typing: Any, halves: Any, floats: Any) -> tuple[Any, _Code]:
 def group_numbers(_typing: Any, rotated: Any, per_step: Any, out: Any) -> tuple[Any, _Code]:
     """Write the 16 numbers of a group: `(|q0| + ... + |q3| + (plus or minus q0) + ...) * per_step`, to the nearest."""
 
-    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+    def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
         rotated, per_step, out = arguments
         kind = ir.VectorType(_FLOAT, 16)
         total = _all(kind, 0.0)
@@ -294,7 +276,7 @@ def group_numbers(_typing: Any, rotated: Any, per_step: Any, out: Any) -> tuple[
         scaled = builder.select(builder.fcmp_ordered("<", scaled, most), scaled, most)
         numbers = builder.fptoui(scaled, ir.VectorType(_BYTE, 16))
         builder.store(numbers, _at(builder, out, _long(0), numbers.type), align=1)
-        return _context.get_dummy_value()
+        return context.get_dummy_value()
 
     return types.void(types.uint64, types.float32, types.uint64), code
 
@@ -463,7 +445,7 @@ def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
     parts = np.zeros(256, np.int32)
     scale = np.float32(255.99) / max(highest - lowest, np.float32(1e-30))
     for place in range(count):
-        parts[int((scores[place] - lowest) * scale)] += 1
+        parts[int((scores[place] - lowest) * scale) & 255] += 1
     last, below = 0, parts[0]
     while below < kept:
         last += 1
@@ -473,7 +455,7 @@ def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
     left, largest = 0, lowest
     for place in range(count):
         score = scores[place]
-        if int((score - lowest) * scale) <= last:
+        if int((score - lowest) * scale) & 255 <= last:
             scores[left], rows[left] = score, rows[place]
             largest = max(largest, score)
             left += 1
@@ -515,7 +497,7 @@ def scan(
         least: of the table.
         base: added to each score.
         wanted: (rows / 8) uint8, bit i % 8 of byte i // 8 says whether row i may be found; empty: all may.
-        found_scores: (size,) float32, size at least 2 * `kept` + 64.
+        found_scores: (size,) float32, size at least `kept` + 64, better three times `kept`.
         found_rows: (size,) uint32.
         count: how many were found so far.
         kept: how many are wanted.
@@ -617,8 +599,8 @@ def exact_distances(query: Any, stored: Any, rows: Any, distances: Any) -> None:
     squares, wide = np.empty(dim, np.float64), np.empty(dim + 16, np.float32)
     address, row_bytes = uint64(stored.ctypes.data), uint64(2 * dim)
     for place in range(len(rows)):
-        if place + AHEAD < len(rows):
-            ahead = address + uint64(rows[place + AHEAD]) * row_bytes
+        if place + PREFETCHED < len(rows):
+            ahead = address + uint64(rows[place + PREFETCHED]) * row_bytes
             for line in range(0, 2 * dim, 64):
                 prefetch(ahead + uint64(line))
         distances[place] = exact_distance(query, stored, rows[place], squares, wide)
@@ -722,15 +704,18 @@ def rank(
     dim = len(query)
     even, row_bytes = dim - dim % 16, uint64(2 * dim)
     address, query_at = uint64(stored.ctypes.data), uint64(query.ctypes.data)
-    order = np.argsort(scores[:count])
+    keys = np.empty(count, np.int64)  # order by score, then by row: the same for a query whatever stands beside it
+    bits = scores[:count].view(np.int32)  # of a float32: they order as the scores do, but for the sign
+    for place in range(count):
+        key = np.int64(bits[place]) if bits[place] >= 0 else -np.int64(bits[place] & 0x7FFFFFFF)
+        keys[place] = (key << 32) | np.int64(found[place])
+    order = np.argsort(keys)
     done, furthest = 0, np.float32(np.inf)
-    chosen = np.empty(count, np.float32)
-    places = np.empty(count, np.uint32)
     while done < count and scores[order[done]] <= furthest + slack:
-        until = min(count, max(k, done + AT_ONCE))
+        until = count if slack == np.inf else min(count, max(k, done + RANKED_AT_ONCE, done + done // 4))
         for place in range(done, until):
-            if place + AHEAD < count:
-                ahead = address + uint64(found[order[place + AHEAD]]) * row_bytes
+            if place + PREFETCHED < count:
+                ahead = address + uint64(found[order[place + PREFETCHED]]) * row_bytes
                 for line in range(0, 2 * dim, 64):
                     prefetch(ahead + uint64(line))
             row = found[order[place]]
@@ -741,14 +726,15 @@ def rank(
                 near[place] += _squared(wide[even:dim], query[even:])
         done = until
         if done >= k:
-            chosen[:done] = near[:done]
-            furthest = keep_smallest(chosen, places, done, k)
+            furthest = np.partition(near[:done], k - 1)[k - 1]
     front = 0
     for place in range(done):
         if near[place] <= furthest + NEARLY:
             found[front] = left[place]
-            distances[front] = exact_distance(query, stored, found[front], squares, wide)
             front += 1
+    found[:front] = np.sort(found[:front])
+    for place in range(front):
+        distances[place] = exact_distance(query, stored, found[place], squares, wide)
     return front
 
 
@@ -803,7 +789,7 @@ def search_lists(
     """
     bits, k = rotated.shape[1], rows_out.shape[1]
     size = 3 * candidates + 256
-    together = min(len(queries), TOGETHER)
+    together = max(1, min(len(queries), TOGETHER, ROOM // size))
     tables = np.empty((together * bits // 4 + 4, 16), np.uint8)
     shift = (64 - tables.ctypes.data % 64) // 16 % 4  # so that they begin at a multiple of 64
     tables = tables[shift : shift + together * bits // 4].reshape(together, bits // 4, 16)
@@ -907,22 +893,10 @@ def by_list(nearest: Any, chosen: Any, first: int, last: int, heads: Any, pairs:
 
 @compiled
 def order_by_distance(found: Any, distances: Any, count: int, rows_out: Any, distances_out: Any) -> None:
-    """Write the first rows and distances, nearest first, ties by row; -1 and infinity where there are no more."""
-    order = np.argsort(distances[:count])
-    for start in range(1, count):
-        place = start
-        while (
-            place
-            and distances[order[place]] == distances[order[place - 1]]
-            and found[order[place]] < found[order[place - 1]]
-        ):
-            order[place], order[place - 1] = order[place - 1], order[place]
-            place -= 1
+    """Write the first rows and distances, nearest first, equals as they stand; -1 and infinity behind the last."""
+    order = np.argsort(distances[:count], kind="mergesort")
     k = len(rows_out)
     for place in range(min(k, count)):
-        rows_out[place], distances_out[place] = (
-            found[order[place]],
-            distances[order[place]],
-        )
+        rows_out[place], distances_out[place] = found[order[place]], distances[order[place]]
     for place in range(count, k):
         rows_out[place], distances_out[place] = -1, np.inf

@@ -60,7 +60,7 @@ class Effort:
 class Lists:
     """Inverted lists: the codes of list i lie in blocks `starts[i]` to `starts[i + 1]`."""
 
-    signs: NDArray[np.int8]  # (ROUNDS, bits) the rotation
+    signs: NDArray[np.int8]  # the rotation, see rotation.py
     centres: NDArray[np.float16]  # (lists, bits) rotated
     centre_codes: Codes
     starts: NDArray[np.int64]  # (lists + 1,)
@@ -88,10 +88,13 @@ class Lists:
 
         Raises:
             ShapeError: queries of another dim than the stored features.
+            InputError: k or effort below 1.
         """
-        if queries.ndim != 2 or queries.shape[1] != stored.shape[1]:
-            raise ShapeError(f"need queries (n, {stored.shape[1]}), got {queries.shape}")
-        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != stored.shape[1] or not stored.flags.c_contiguous:
+            raise ShapeError(f"need queries (n, {stored.shape[1]}) and rows side by side, got {queries.shape}")
+        if min(k, effort.probes, effort.candidates) < 1:
+            raise InputError(f"need k, probes and candidates of at least 1, got k {k} and {effort}")
+        queries = np.array(queries, np.float32)  # its own: the kernels are compiled for arrays that may be written
         wanted = EVERYTHING if among is None else _bits(among, len(stored))
         lists = EVERYTHING if among is None else _bits(self.list_of_row[among], len(self.centres))
         rows = np.empty((len(queries), k), np.int64)
@@ -107,7 +110,7 @@ class Lists:
             self.is_hamming,
             min(effort.probes, len(self.centres)),
             max(k, effort.candidates),
-            np.float32(effort.slack),
+            np.float32(np.inf if self.is_hamming else effort.slack),  # Hamming distances are no distances to compare
             lists,
             wanted,
             rows,

@@ -62,6 +62,11 @@ class Members:
             return np.arange(len(self.entry_image_id))
         return np.flatnonzero(np.logical_or.reduceat(allowed, self.start[:-1]))
 
+    def is_searchable(self, entries: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which of some entries have an allowed member."""
+        owner, _ = self._allowed_members(entries, allowed)
+        return np.bincount(owner, minlength=len(entries)) > 0
+
     def count_products(self, allowed: NDArray[np.bool_] | None) -> int:
         """Return how many distinct products have an allowed member."""
         product = self.product if allowed is None else self.product[allowed]

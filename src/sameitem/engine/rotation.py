@@ -15,13 +15,14 @@ from sameitem.core.errors import ShapeError
 from sameitem.engine.kernels import compiled
 
 ROUNDS = 3
+WIDEST = 1024  # numbers of a feature; the kernels sum in 16 bits, which hold four times as many
 _SIDE = 16  # numbers that are mixed at once
 
 
 def rotation_signs(dim: int, *, seed: int) -> NDArray[np.int8]:
     """Draw a rotation: (ROUNDS, bits) of -1 and 1, bits being dim rounded up to a multiple of 64."""
-    if dim < 1:
-        raise ShapeError(f"need dim >= 1, got {dim}")
+    if not 1 <= dim <= WIDEST:
+        raise ShapeError(f"need a dim of 1 to {WIDEST}, got {dim}")
     bits = -(-dim // 64) * 64
     return np.random.default_rng([seed, dim]).choice(np.array([-1, 1], np.int8), (ROUNDS, bits))
 

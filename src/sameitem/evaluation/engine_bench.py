@@ -283,7 +283,7 @@ def contenders(vectors: Vectors, scratch: Path, tell: Tell) -> Iterator[Contende
         try:
             made = make(vectors, scratch, tell)
         except ImportError as error:
-            tell(f"{error.name} is not installed and left out; `pip install {error.name}` adds it")
+            tell(f"left out, as it cannot be loaded ({error}); `pip install faiss-cpu zvec` adds both")
             continue
         if made is not None:
             yield Contender(
@@ -311,7 +311,8 @@ def _ours(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender:
 
 
 def _probes(lists: int) -> list[int]:
-    return [probes for probes in (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256) if probes <= lists]
+    usual = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+    return sorted({*(probes for probes in usual if probes < lists), min(lists, usual[-1])})
 
 
 def _faiss_rabitq(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender:
@@ -396,7 +397,7 @@ def _faiss_binary(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender | N
 
     settings = [
         (f"nprobe {probes}, candidates {candidates}", search(probes, candidates))
-        for probes, candidates in itertools.product(_probes(lists)[1:], (100, 200, 400, 1200))
+        for probes, candidates in itertools.product(_probes(lists), (100, 200, 400, 1200))
     ]
     return Contender("faiss_binary_ivf", dim / 8 + 8 + dim / 8 * lists / rows, 0.0, settings)
 
@@ -472,7 +473,7 @@ def _zvec(vectors: Vectors, scratch: Path, tell: Tell) -> Contender:
 
     settings = [
         (f"nprobe {probes}, refiner x{factor}", search(probes, float(factor)))
-        for probes, factor in itertools.product(_probes(lists_for(rows))[1:], (5, 10, 20))
+        for probes, factor in itertools.product(_probes(lists_for(rows)), (5, 10, 20))
     ]
     return Contender("zvec", None, 0.0, settings, has_batch=False)
 

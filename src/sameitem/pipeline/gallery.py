@@ -66,8 +66,8 @@ class Gallery:
     _by_image_id: NDArray[np.int64]  # member rows in the order of their image ids
     _columns: dict[str, Column | None] = field(default_factory=dict)
     _derived: dict[str, Labels | NDArray[np.float64]] = field(default_factory=dict)  # leaf and expiry of each product
-    _unfiltered: "_Unfiltered | None" = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _unfiltered: _Unfiltered | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
     def open(cls, folder: Path, taxonomy: Taxonomy) -> "Gallery":
@@ -128,18 +128,18 @@ class Gallery:
         Raises:
             InputError: the filter names an attribute that no product has, or a category is unknown.
         """
-        if wanted is None and not categories:
-            return self._shown(now.timestamp()).mask
-        products = ~(self._expiry() <= now.timestamp())
-        if wanted is not None:
-            products &= wanted.mask(self._column, len(self.products))
-        if categories:
-            leaves = {self.taxonomy.leaf_of(category) for category in categories} - set(self.tops(categories))
-            of_leaf = products & _among(self._product_leaves(), leaves)
-            of_top = products[self.index.members.product] & _among(self.member_tops, set(categories))
-            return self.alive & (of_top | of_leaf[self.index.members.product])
-        mask = self.alive & products[self.index.members.product]
-        return mask
+        with self._lock:  # no change of the catalogue comes in between
+            if wanted is None and not categories:
+                return self._shown(now.timestamp()).mask
+            products = ~(self._expiry() <= now.timestamp())
+            if wanted is not None:
+                products &= wanted.mask(self._column, len(self.products))
+            mask = self.alive & products[self.index.members.product]
+            if categories:
+                leaves = {self.taxonomy.leaf_of(category) for category in categories} - set(self.tops(categories))
+                of_leaf = _among(self._product_leaves(), leaves)[self.index.members.product]
+                mask &= _among(self.member_tops, set(categories)) | of_leaf
+            return mask
 
     def tops(self, categories: Sequence[str]) -> list[str]:
         """Return the top category ids among these.
@@ -184,7 +184,7 @@ class Gallery:
         rows = self.index.members.product if distinct_product else self.index.members.entry
         return int(np.count_nonzero(np.bincount(rows[allowed])))
 
-    def _shown(self, now_s: float) -> "_Unfiltered":
+    def _shown(self, now_s: float) -> _Unfiltered:
         """Return which members may be shown where nobody filters: worked out anew when one expires or changes."""
         known = self._unfiltered
         if known is None or not known.since_s <= now_s < known.until_s:
@@ -239,9 +239,10 @@ class Gallery:
         return tuple(self.listing(row) for row in hit.duplicates)
 
     def _product_leaves(self) -> Labels:
-        if "leaf" not in self._derived:
-            self._derived["leaf"] = _labels([self.taxonomy.leaf_of(product.category) for product in self.products])
-        leaves = self._derived["leaf"]
+        with self._lock:
+            if "leaf" not in self._derived:
+                self._derived["leaf"] = _labels([self.taxonomy.leaf_of(product.category) for product in self.products])
+            leaves = self._derived["leaf"]
         assert isinstance(leaves, Labels)
         return leaves
 
