@@ -175,7 +175,7 @@ class TestReading:
             assert shown(found, getattr(found, part)) == [pair for pair in everything if not gone & set(pair)]
 
     def test_refuses_too_few_photos(self, clicks: DrawnClicks, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"names 48 photos, of which 28 can be read and 26 teach.*at least 32"):
+        with pytest.raises(InputError, match=r"names 48 photos, of which 28 can be read and 24 teach.*need 32"):
             read_triplet_set(clicks.file, missing(clicks, set(clicks.photos[:20]), None), tmp_path / "pixels")
 
     def test_takes_no_box_although_a_file_may_hold_those_that_users_drew(
