@@ -20,7 +20,7 @@ def test_an_entry_is_searchable_while_one_member_is_allowed(seed: int, entries: 
     allowed = np.random.default_rng(seed).random(len(members.image_id)) < 0.4
     expected = [entry for entry in range(entries) if any(allowed[members.entry == entry])]
     assert members.searchable(allowed).tolist() == expected
-    assert members.searchable(None).tolist() == list(range(entries))
+    assert members.is_searchable(np.arange(entries), allowed).nonzero()[0].tolist() == expected
     assert members.count_products(allowed) == len(set(members.product[allowed].tolist()))
 
 

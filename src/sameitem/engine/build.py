@@ -15,13 +15,7 @@ from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
 from sameitem.engine.lists import lists_for, make_lists
-from sameitem.engine.manifest import (
-    Certificate,
-    Counts,
-    Manifest,
-    read_manifest,
-    write_manifest,
-)
+from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 
 COLOUR_BINS = 24
@@ -156,13 +150,7 @@ def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> 
     return {name: write_array(folder / name, array) for name, array in arrays.items()}
 
 
-def _check_block(
-    features: NDArray[np.float32],
-    colour: NDArray[np.float32],
-    *,
-    dim: int,
-    first_row: int,
-) -> None:
+def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
     if features.ndim != 2 or features.shape[1] != dim or colour.shape != (len(features), COLOUR_BINS):
         raise ShapeError(
             f"need features (rows, {dim}) and colours (rows, {COLOUR_BINS}), got {features.shape} and {colour.shape}"

@@ -44,13 +44,7 @@ class _Truth:
 
 
 def certify(
-    index: Index,
-    features: Features,
-    *,
-    asked: float,
-    k: int,
-    queries: NDArray[np.float32] | None = None,
-    seed: int = 0,
+    index: Index, features: Features, *, asked: float, k: int, queries: NDArray[np.float32] | None = None, seed: int = 0
 ) -> Certificate:
     """Find how much the search must look at for the asked recall, measured with the search itself.
 
@@ -142,10 +136,7 @@ def _effort(
 
 
 def _draw_queries(
-    features: Features,
-    entries: int,
-    queries: NDArray[np.float32] | None,
-    generator: np.random.Generator,
+    features: Features, entries: int, queries: NDArray[np.float32] | None, generator: np.random.Generator
 ) -> _Queries:
     own = np.arange(entries) if entries <= LEFT_OUT else np.sort(generator.choice(entries, LEFT_OUT, replace=False))
     asked = features(own)
@@ -199,13 +190,7 @@ def _nearest_by_product(features: Features, entries: int, asking: _Queries, coun
 
 
 def _found(
-    index: Index,
-    features: Features,
-    asking: _Queries,
-    limit: NDArray[np.float64],
-    *,
-    k: int,
-    effort: Effort,
+    index: Index, features: Features, asking: _Queries, limit: NDArray[np.float64], *, k: int, effort: Effort
 ) -> NDArray[np.float64]:
     """Return the share of the true first k that the search finds, for each query.
 

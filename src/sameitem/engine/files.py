@@ -33,11 +33,7 @@ class ArrayWriter:
         self._bytes = 0
         self._hash = hashlib.sha256()
         self._file: BinaryIO = path.open("xb")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": shape,
-        }
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._file.flush()
         self._add(path.read_bytes())
@@ -46,10 +42,7 @@ class ArrayWriter:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
 
@@ -100,12 +93,7 @@ def describe_file(path: Path) -> FileEntry:
         return FileEntry(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def differences(
-    folder: Path,
-    files: Iterable[tuple[str, FileEntry]],
-    *,
-    hash_up_to_bytes: int | None,
-) -> list[str]:
+def differences(folder: Path, files: Iterable[tuple[str, FileEntry]], *, hash_up_to_bytes: int | None) -> list[str]:
     """Say what is wrong with the files of a folder: absent, of another size, or (up to a size) of other content.
 
     Args:

@@ -124,13 +124,7 @@ class Index:
         return self.manifest.certificate.k if self.manifest.certificate else 1
 
     def _candidates(
-        self,
-        query: NDArray[np.float32],
-        effort: Effort,
-        deep: int,
-        among: NDArray[np.int64] | None,
-        *,
-        whole: bool,
+        self, query: NDArray[np.float32], effort: Effort, deep: int, among: NDArray[np.int64] | None, *, whole: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the `deep` nearest entries with their distances; whole: all candidates, as more decides the order."""
         if whole:
@@ -186,11 +180,7 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
         ConflictError: a format this release does not read, or a file that does not fit the manifest; names it.
     """
     manifest = read_manifest(folder)
-    wrong = differences(
-        folder,
-        manifest.files.items(),
-        hash_up_to_bytes=None if verify else HASHED_BYTES,
-    )
+    wrong = differences(folder, manifest.files.items(), hash_up_to_bytes=None if verify else HASHED_BYTES)
     if wrong:
         raise ConflictError(f"index version {folder.name} is damaged: {'; '.join(wrong)}; run `sameitem build`")
     entries, members = manifest.counts.entries, manifest.counts.members

@@ -32,13 +32,7 @@ GROUP_BITS = 4
 ROW_BYTES = 64  # four groups of 32 codes
 LARGEST = 63  # number in a table, so that four fit into a byte
 
-_BYTE, _SHORT, _INT, _LONG, _FLOAT = (
-    ir.IntType(8),
-    ir.IntType(16),
-    ir.IntType(32),
-    ir.IntType(64),
-    ir.FloatType(),
-)
+_BYTE, _SHORT, _INT, _LONG, _FLOAT = (ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType())
 _SHUFFLES = (  # feature of the processor, bytes at once, LLVM's name
     ("+avx512bw", 64, "llvm.x86.avx512.pshuf.b.512"),
     ("+avx2", 32, "llvm.x86.avx2.pshuf.b"),
@@ -66,10 +60,7 @@ def compiled(function: Callable[..., Any], *, fast: bool = False) -> Any:
     try:
         return njit(nogil=True, cache=True, fastmath=fast)(function)
     except RuntimeError as error:  # neither the package's folder nor the user's may be written to
-        _log.warning(
-            "compiled functions are not kept (%s); set NUMBA_CACHE_DIR to a folder that may be written",
-            error,
-        )
+        _log.warning("compiled functions are not kept (%s); set NUMBA_CACHE_DIR to a folder that may be written", error)
         return njit(nogil=True, fastmath=fast)(function)
 
 
@@ -128,17 +119,11 @@ def _sums(builder: ir.IRBuilder, features: list[str], codes: Any, table: Any, ro
 
     Sixteen-bit sums of even bytes pick up the odd ones in their upper half; these are summed apart and taken off.
     """
-    width, name = next(
-        ((width, name) for feature, width, name in _SHUFFLES if feature in features),
-        (16, None),
-    )
+    width, name = next(((width, name) for feature, width, name in _SHUFFLES if feature in features), (16, None))
     bytes_, shorts = ir.VectorType(_BYTE, width), ir.VectorType(_SHORT, width // 2)
     low, four, eight = _all(bytes_, 15), _all(shorts, 4), _all(shorts, 8)
     before = builder.block
-    loop, done = (
-        builder.append_basic_block("rows"),
-        builder.append_basic_block("summed"),
-    )
+    loop, done = (builder.append_basic_block("rows"), builder.append_basic_block("summed"))
     builder.branch(loop)
     builder.position_at_end(loop)
     row = builder.phi(_LONG)
@@ -201,31 +186,14 @@ def block_scores(
         floats = ir.VectorType(_FLOAT, BLOCK)
         sums = _sums(builder, _features(context), codes, table, rows)
         value = builder.uitofp(builder.zext(sums, ir.VectorType(_INT, BLOCK)), floats)
-        value = builder.fadd(
-            builder.fmul(value, _spread(builder, step, BLOCK)),
-            _spread(builder, least, BLOCK),
-        )
+        value = builder.fadd(builder.fmul(value, _spread(builder, step, BLOCK)), _spread(builder, least, BLOCK))
         slope, offset = (builder.load(_at(builder, a, _long(0), floats), align=4) for a in (slopes, offsets))
-        value = builder.fadd(
-            _spread(builder, base, BLOCK),
-            builder.fadd(offset, builder.fmul(slope, value)),
-        )
+        value = builder.fadd(_spread(builder, base, BLOCK), builder.fadd(offset, builder.fmul(slope, value)))
         builder.store(value, _at(builder, out, _long(0), floats), align=4)
         return builder.bitcast(builder.fcmp_ordered("<=", value, _spread(builder, limit, BLOCK)), _INT)
 
     address, number = types.uint64, types.float32
-    signature = types.uint32(
-        address,
-        address,
-        types.int64,
-        address,
-        address,
-        number,
-        number,
-        number,
-        number,
-        address,
-    )
+    signature = types.uint32(address, address, types.int64, address, address, number, number, number, number, address)
     return signature, code
 
 
@@ -265,9 +233,7 @@ def group_numbers(_typing: Any, rotated: Any, per_step: Any, out: Any) -> tuple[
         for bit in range(GROUP_BITS):
             value = builder.load(_at(builder, rotated, _long(4 * bit), _FLOAT), align=4)
             size = builder.select(
-                builder.fcmp_ordered("<", value, ir.Constant(_FLOAT, 0.0)),
-                builder.fneg(value),
-                value,
+                builder.fcmp_ordered("<", value, ir.Constant(_FLOAT, 0.0)), builder.fneg(value), value
             )
             signs = ir.Constant(kind, [1.0 if number >> bit & 1 else -1.0 for number in range(16)])
             signed = builder.fmul(signs, _spread(builder, value, 16))
@@ -289,27 +255,16 @@ def near_distance(_typing: Any, halves: Any, floats: Any, count: Any) -> tuple[A
     def code(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
         halves, floats, count = arguments
         kind = ir.VectorType(_FLOAT, 16)
-        before, loop, done = (
-            builder.block,
-            builder.append_basic_block("near"),
-            builder.append_basic_block("far"),
-        )
+        before, loop, done = (builder.block, builder.append_basic_block("near"), builder.append_basic_block("far"))
         builder.cbranch(builder.icmp_signed(">", count, _long(0)), loop, done)
         builder.position_at_end(loop)
         at, total = builder.phi(_LONG), builder.phi(kind)
         value = _widened(builder, context, builder.add(halves, builder.mul(at, _long(2))))
         query = builder.load(_at(builder, floats, builder.mul(at, _long(4)), kind), align=4)
         difference = builder.fsub(value, query)
-        more = builder.fadd(
-            total,
-            builder.fmul(difference, difference, flags=["contract"]),
-            flags=["contract"],
-        )
+        more = builder.fadd(total, builder.fmul(difference, difference, flags=["contract"]), flags=["contract"])
         following = builder.add(at, _long(16))
-        for phi, first, then in (
-            (at, _long(0), following),
-            (total, _all(kind, 0.0), more),
-        ):
+        for phi, first, then in ((at, _long(0), following), (total, _all(kind, 0.0), more)):
             phi.add_incoming(first, before)
             phi.add_incoming(then, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
@@ -376,9 +331,7 @@ def fill_table(rotated: Any, table: Any) -> Any:
     per_step = np.float32(LARGEST) / widest if widest > 0 else np.float32(0)
     for group in range(groups):
         group_numbers(
-            uint64(rotated.ctypes.data) + uint64(16 * group),
-            per_step,
-            uint64(table.ctypes.data) + uint64(16 * group),
+            uint64(rotated.ctypes.data) + uint64(16 * group), per_step, uint64(table.ctypes.data) + uint64(16 * group)
         )
     return step, least
 
@@ -660,35 +613,20 @@ def choose_lists(
     if count > kept:
         keep_smallest(distances, nearest, count, kept)
     count = min(count, kept)
-    at, query, row_bytes = (
-        uint64(centres.ctypes.data),
-        uint64(rotated.ctypes.data),
-        uint64(2 * len(rotated)),
-    )
+    at, query, row_bytes = (uint64(centres.ctypes.data), uint64(rotated.ctypes.data), uint64(2 * len(rotated)))
     for place in range(count):
         distances[place] = near_distance(at + uint64(nearest[place]) * row_bytes, query, len(rotated))
     probes = min(probes, count)
     if count > probes:
         keep_smallest(distances, nearest, count, probes)
     order = np.argsort(distances[:probes])
-    nearest[:probes], distances[:probes] = (
-        nearest[:probes][order],
-        distances[:probes][order],
-    )
+    nearest[:probes], distances[:probes] = (nearest[:probes][order], distances[:probes][order])
     return probes
 
 
 @compiled
 def rank(
-    query: Any,
-    stored: Any,
-    scores: Any,
-    found: Any,
-    count: int,
-    k: int,
-    slack: float,
-    room: Any,
-    space: Any,
+    query: Any, stored: Any, scores: Any, found: Any, count: int, k: int, slack: float, room: Any, space: Any
 ) -> int:
     """Compute the exact distances of those candidates that may be among the k nearest, and move them to the front.
 
@@ -808,21 +746,11 @@ def search_lists(
     chosen, counts = np.empty(together, np.int64), np.empty(together, np.int64)
     nearest = np.empty((together, 3 * probes + 256), np.uint32)
     to_centres = np.empty((together, 3 * probes + 256), np.float32)
-    scores, found = (
-        np.empty((together, size), np.float32),
-        np.empty((together, size), np.uint32),
-    )
+    scores, found = (np.empty((together, size), np.float32), np.empty((together, size), np.uint32))
     pairs = np.empty((together * probes, 2), np.int32)
     heads = np.empty(len(starts), np.int32)
-    room = (
-        np.empty(size, np.float32),
-        np.empty(size, np.uint32),
-        np.empty(size, np.float64),
-    )
-    space = (
-        np.empty(queries.shape[1], np.float64),
-        np.empty(queries.shape[1] + 16, np.float32),
-    )
+    room = (np.empty(size, np.float32), np.empty(size, np.uint32), np.empty(size, np.float64))
+    space = (np.empty(queries.shape[1], np.float64), np.empty(queries.shape[1] + 16, np.float32))
     for start in range(0, len(queries), together):
         group = min(together, len(queries) - start)
         for query in range(group):
@@ -855,17 +783,7 @@ def search_lists(
                 keep_smallest(scores[query], found[query], count, candidates)
                 count = candidates
             row = start + query
-            count = rank(
-                queries[row],
-                stored,
-                scores[query],
-                found[query],
-                count,
-                k,
-                slack,
-                room,
-                space,
-            )
+            count = rank(queries[row], stored, scores[query], found[query], count, k, slack, room, space)
             order_by_distance(found[query], room[2], count, rows_out[row], distances_out[row])
 
 

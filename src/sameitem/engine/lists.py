@@ -213,9 +213,7 @@ def encode(
     return np.packbits(bits, axis=1, bitorder="little"), -2 * factor, offset
 
 
-def encode_signs(
-    rotated: NDArray[np.float32],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+def encode_signs(rotated: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Return codes as `encode` does, with which the estimate is the number of bits that differ from the query's."""
     rows, bits = rotated.shape
     packed = np.packbits(rotated > 0, axis=1, bitorder="little")
@@ -250,10 +248,7 @@ def lay_out(
         offsets=np.full((total, BLOCK), np.inf, np.float32),
         ids=np.zeros((total, BLOCK), np.uint32),
     )
-    codes.slopes.reshape(-1)[slots], codes.offsets.reshape(-1)[slots] = (
-        slopes[order],
-        offsets[order],
-    )
+    codes.slopes.reshape(-1)[slots], codes.offsets.reshape(-1)[slots] = (slopes[order], offsets[order])
     codes.ids.reshape(-1)[slots] = order
     groups = codes.blocks.reshape(total, -1, 16)  # (blocks, bits / 4, 16)
     for part in _parts(len(order)):

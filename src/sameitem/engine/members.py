@@ -45,25 +45,19 @@ class Members:
     def __post_init__(self) -> None:
         _check_members(self)
         entries = len(self.entry_image_id)
-        object.__setattr__(
-            self,
-            "start",
-            np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64),
-        )
+        object.__setattr__(self, "start", np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64))
         own = np.flatnonzero(self.image_id == self.entry_image_id[self.entry])
         if len(own) != entries:
             raise InputError(f"need each of {entries} entries among its own members, found {len(own)}")
         object.__setattr__(self, "representative", own)
         object.__setattr__(self, "products", int(self.product.max(initial=-1)) + 1)
 
-    def searchable(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """Return the rows of the entries of which at least one member is allowed; None allows all."""
-        if allowed is None:
-            return np.arange(len(self.entry_image_id))
+    def searchable(self, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the rows of the entries of which at least one member is allowed: (members,) to (n,), ascending."""
         return np.flatnonzero(np.logical_or.reduceat(allowed, self.start[:-1]))
 
     def is_searchable(self, entries: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which of some entries have an allowed member."""
+        """Return which of some entries (n,), by row, have a member among the allowed (members,): (n,)."""
         owner, _ = self._allowed_members(entries, allowed)
         return np.bincount(owner, minlength=len(entries)) > 0
 
@@ -135,11 +129,7 @@ def _check_members(members: Members) -> None:
         raise ShapeError(
             "need arrays of signed whole numbers: " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items())
         )
-    entry, image_id, entries = (
-        members.entry,
-        members.image_id,
-        len(members.entry_image_id),
-    )
+    entry, image_id, entries = members.entry, members.image_id, len(members.entry_image_id)
     if len(entry) and not (entry.min() >= 0 and entry.max() < entries):
         raise InputError(f"need entry rows of 0 to {entries - 1}, got {entry.min()} to {entry.max()}")
     step, rise = np.diff(entry), np.diff(image_id)
