@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-index_app = typer.Typer(help="Index versions: list, show, roll back.", no_args_is_help=True)
+index_app = typer.Typer(help="Index versions: list, show, compact, roll back.", no_args_is_help=True)
 models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
@@ -413,6 +413,19 @@ def index_show(
             _print_json({"versions": [shown]})
         else:
             terminal.show_version(shown)
+
+
+@index_app.command("compact")
+def index_compact(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """Write what was added and deleted since the last build into a new version; a server does so by itself."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "compact", {}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_compaction(result)
 
 
 @index_app.command("rollback")

@@ -169,12 +169,26 @@ class Terminal:
             + (", ".join(f"{count:,} {reason}" for reason, count in result["dropped"].items()) or "none")
             + "."
         )
+        self._show_certificate(certificate)
+        steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["stages_s"].items())
+        self._out.print(f"Took {sum(result['stages_s'].values()):.1f} s ({steps}); at most {result['peak_mb']:.0f} MB.")
+
+    def show_compaction(self, result: Mapping[str, Any]) -> None:
+        """Print what a compaction published."""
+        if not result["added"] + result["removed"]:
+            self._out.print(f"Nothing changed since index version {result['version']}, which stays.")
+            return
+        self._out.print(
+            f"Published index version {result['version']}: {result['images']:,} images, {result['added']:,} more and "
+            f"{result['removed']:,} fewer than before."
+        )
+        self._show_certificate(result["certificate"])
+
+    def _show_certificate(self, certificate: Mapping[str, Any]) -> None:
         self._out.print(
             f"Recall@{certificate['k']} against a linear scan: {certificate['recall']:.4f} "
             f"[{certificate['low']:.4f}, {certificate['high']:.4f}] over {certificate['queries']:,} queries."
         )
-        steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["stages_s"].items())
-        self._out.print(f"Took {sum(result['stages_s'].values()):.1f} s ({steps}); at most {result['peak_mb']:.0f} MB.")
 
     def show_answer(self, answer: "SearchAnswer") -> None:
         """Print the results of a query."""

@@ -1,7 +1,7 @@
 """Writes an index version, block by block: a gallery larger than the memory is no special case."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
-from sameitem.engine.lists import lists_for, make_lists
+from sameitem.engine.lists import Lists, lists_for, make_lists
 from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 
@@ -39,11 +39,58 @@ def write_index(
 ) -> Manifest:
     """Write an index version into a new folder and return its manifest, which is not certified yet.
 
+    Args: see `write_version`; the entries are sorted into lists of their own.
+
+    Raises: see `write_version`.
+    """
+
+    def sort_into_lists(rows: NDArray[np.float16]) -> Lists:
+        """Of what was stored: rounded to float16, which changes no code that matters."""
+        return make_lists(
+            lambda wanted: rows[wanted].astype(np.float32),
+            len(rows),
+            lists=lists_for(len(rows)),
+            seed=seed,
+            is_hamming=code == "hamming",
+        )
+
+    return write_version(
+        folder,
+        blocks,
+        sort_into_lists,
+        members=members,
+        version=version,
+        model_version=model_version,
+        created=created,
+        dim=dim,
+        code=code,
+        seed=seed,
+        extra=extra or {},
+    )
+
+
+def write_version(
+    folder: Path,
+    blocks: Iterable[Block],
+    lists_of: Callable[[NDArray[np.float16]], Lists],
+    *,
+    members: Members,
+    version: str,
+    model_version: str,
+    created: datetime,
+    dim: int,
+    code: Literal["residual", "hamming"],
+    seed: int,
+    extra: Mapping[str, Any],
+) -> Manifest:
+    """Write an index version into a new folder and return its manifest, which is not certified yet.
+
     Everything is written and synced beside `folder` and renamed at the end: a folder that is there is whole.
 
     Args:
         folder: where it shall lie; must not exist.
         blocks: features of unit length and colour histograms of the entries, in the order of their rows.
+        lists_of: returns the lists of the stored rows.
         members: the entries' image ids and who stands behind them.
         version: the name it will be published under (`versions.new_version`).
         model_version: of the model that computed the features.
@@ -74,18 +121,19 @@ def write_index(
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
     files |= _write_blocks(part, blocks, (entries, dim))
-    files |= _write_lists(part, entries, seed, is_hamming=code == "hamming")
+    lists = lists_of(np.load(part / "rows.npy", mmap_mode="r"))
+    files |= _write_lists(part, lists)
     manifest = Manifest(
         version=version,
         model_version=model_version,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         dim=dim,
-        lists=lists_for(entries),
+        lists=len(lists.centres),
         code=code,
         seed=seed,
         counts=Counts(entries, len(members.image_id), members.products),
         files=files,
-        extra=dict(extra or {}),
+        extra=dict(extra),
     )
     write_manifest(part, manifest)
     part.rename(folder)
@@ -120,23 +168,14 @@ def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int])
         colours = stack.enter_context(ArrayWriter(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)))
         done = 0
         for features, colour in blocks:
-            _check_block(features, colour, dim=dim, first_row=done)
+            check_block(features, colour, dim=dim, first_row=done)
             rows.append(features)
             colours.append(colour)
             done += len(features)
         return {"rows.npy": rows.finish(), "colour.npy": colours.finish()}
 
 
-def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> dict[str, FileEntry]:
-    """Sort what `_write_blocks` stored into lists: rounded to float16, which changes no code that matters."""
-    rows = np.load(folder / "rows.npy", mmap_mode="r")
-    lists = make_lists(
-        lambda wanted: rows[wanted].astype(np.float32),
-        entries,
-        lists=lists_for(entries),
-        seed=seed,
-        is_hamming=is_hamming,
-    )
+def _write_lists(folder: Path, lists: Lists) -> dict[str, FileEntry]:
     arrays: dict[str, NDArray[Any]] = {
         "rotation.npy": lists.signs,
         "centres.npy": lists.centres,
@@ -150,7 +189,12 @@ def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> 
     return {name: write_array(folder / name, array) for name, array in arrays.items()}
 
 
-def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+def check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+    """Refuse features that are not (rows, dim) of length 1, or colours that are not (rows, 24) shares.
+
+    Raises:
+        ShapeError, InputError: says what was received, and in which entry; the first is number `first_row`.
+    """
     if features.ndim != 2 or features.shape[1] != dim or colour.shape != (len(features), COLOUR_BINS):
         raise ShapeError(
             f"need features (rows, {dim}) and colours (rows, {COLOUR_BINS}), got {features.shape} and {colour.shape}"

@@ -14,7 +14,8 @@ is ours.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from sameitem.engine.rotation import rotate, rotation_signs
 CHUNK_ROWS = 2048  # features turned or compared at once
 SAMPLED, ROUNDS = 50, 8  # features a list for k-means, at most, and its rounds
 EVERYTHING = np.zeros(0, np.uint8)  # no filter
+NO_BLOCK = -1
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows to their features (rows, dim)
 
@@ -33,14 +35,22 @@ _SLOT = np.arange(BLOCK)
 _BYTE_OF_SLOT = 2 * (_SLOT % 8) + _SLOT // 8 % 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Codes:
+class Codes(NamedTuple):
     """One-bit codes in blocks of 32, as the kernels scan them."""
 
     blocks: NDArray[np.uint8]  # (blocks, bits / 16, 64), see kernels.py
     slopes: NDArray[np.float32]  # (blocks, 32)
     offsets: NDArray[np.float32]  # (blocks, 32) infinite where no code lies
     ids: NDArray[np.uint32]  # (blocks, 32) row of each code
+
+
+class Added(NamedTuple):
+    """What was added to lists since they were made (delta.py), as the kernels see it; none of it changes its size."""
+
+    codes: Codes
+    newest: NDArray[np.int32]  # (lists,) newest block of each list, NO_BLOCK: it has none; empty: no list has
+    before: NDArray[np.int32]  # (blocks,) the next older block of the same list
+    halves: NDArray[np.uint16]  # (entries, dim) the bits of the float16 rows that lie behind those of the lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,9 @@ class Lists:
         *,
         k: int,
         effort: Effort,
-        among: NDArray[np.int64] | None = None,
+        wanted: NDArray[np.uint8] = EVERYTHING,
+        wanted_lists: NDArray[np.uint8] = EVERYTHING,
+        added: Added | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the rows of the k nearest images of each query with their squared distances, nearest first.
 
@@ -84,7 +96,9 @@ class Lists:
             stored: (rows, dim) features.
             k: how many; where fewer are found, the last rows are -1 and their distances infinite.
             effort: how much to look at; at least k candidates are.
-            among: rows that may be found, the others' lists are not looked through; None: all may.
+            wanted: bits of the rows that may be found, the lowest of a byte first; empty: all may.
+            wanted_lists: bits of the lists that are looked through; empty: all.
+            added: rows behind those of `stored`.
 
         Raises:
             ShapeError: queries of another dim than the stored features.
@@ -95,28 +109,37 @@ class Lists:
         if min(k, effort.probes, effort.candidates) < 1:
             raise InputError(f"need k, probes and candidates of at least 1, got k {k} and {effort}")
         queries = np.array(queries, np.float32)  # its own: the kernels are compiled for arrays that may be written
-        wanted = EVERYTHING if among is None else _bits(among, len(stored))
-        lists = EVERYTHING if among is None else _bits(self.list_of_row[among], len(self.centres))
+        added = added if added is not None else no_addition(self.signs.shape[1], stored.shape[1])
         rows = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float64)
         search_lists(
             queries,
             rotate(queries, self.signs),
             self.centres.view(np.uint16),
-            *_arrays(self.centre_codes),
+            self.centre_codes,
             self.starts,
-            *_arrays(self.codes),
+            self.codes,
             stored.view(np.uint16),
+            added,
             self.is_hamming,
             min(effort.probes, len(self.centres)),
             max(k, effort.candidates),
             np.float32(np.inf if self.is_hamming else effort.slack),  # Hamming distances are no distances to compare
-            lists,
+            wanted_lists,
             wanted,
             rows,
             distances,
         )
         return rows, distances
+
+    def encode(
+        self, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+        """Return codes, slopes and offsets (see `encode`) and the lists of features (n, dim), as `make_lists` does."""
+        rotated, centres = rotate(features, self.signs), self.centres.astype(np.float32)
+        list_of_row = nearest(rotated, centres).astype(np.int32)
+        made = encode_signs(rotated) if self.is_hamming else encode(rotated, centres[list_of_row])
+        return *made, list_of_row
 
 
 def open_lists(
@@ -135,15 +158,21 @@ def open_lists(
     return Lists(signs, centres, centre_codes, starts, list_of_row, codes, is_hamming)
 
 
-def _bits(places: NDArray[np.integer[Any]], count: int) -> NDArray[np.uint8]:
-    """Return `count` bits, those at some places set, the lowest of a byte first."""
-    mask = np.zeros(count, np.bool_)
-    mask[places] = True
-    return np.packbits(mask, bitorder="little")
+def no_codes(blocks: int, bits: int) -> Codes:
+    """Return room for so many blocks of codes, with no code in it."""
+    return Codes(
+        blocks=np.zeros((blocks, bits // 16, ROW_BYTES), np.uint8),
+        slopes=np.zeros((blocks, BLOCK), np.float32),
+        offsets=np.full((blocks, BLOCK), np.inf, np.float32),
+        ids=np.zeros((blocks, BLOCK), np.uint32),
+    )
 
 
-def _arrays(codes: Codes) -> tuple[NDArray[Any], ...]:
-    return codes.blocks, codes.slopes, codes.offsets, codes.ids
+@lru_cache
+def no_addition(bits: int, dim: int) -> Added:
+    """Return what stands for nothing added: always the same, not to be written to."""
+    none = np.zeros(0, np.int32)
+    return Added(no_codes(0, bits), none, none, np.empty((0, dim), np.uint16))
 
 
 def lists_for(rows: int) -> int:
@@ -260,6 +289,24 @@ def lay_out(
             here = slot == one
             groups[block[here], :, _BYTE_OF_SLOT[one]] |= numbers[here]
     return starts, codes
+
+
+def groups_of(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the groups of four bits of packed codes: (rows, bits / 8) to (rows, bits / 4)."""
+    return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), 2 * packed.shape[1])
+
+
+def put_code(block: NDArray[np.uint8], slot: int, groups: NDArray[np.uint8]) -> None:
+    """Write the groups (bits / 4,) of a code into an empty slot of a block (bits / 16, 64)."""
+    block.reshape(-1, 16)[:, _BYTE_OF_SLOT[slot]] |= groups << np.uint8(0 if slot < BLOCK // 2 else 4)
+
+
+def packed_codes(codes: Codes, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return some codes as `encode` packs them: (n,) slots, 32 a block, to (n, bits / 8)."""
+    block, slot = np.divmod(slots, BLOCK)
+    groups = codes.blocks.reshape(len(codes.blocks), -1, 16)[block, :, _BYTE_OF_SLOT[slot]]
+    groups = (groups >> np.where(slot < BLOCK // 2, 0, 4)[:, None].astype(np.uint8)) & np.uint8(15)
+    return np.asarray(groups[:, 0::2] | groups[:, 1::2] << np.uint8(4))
 
 
 def find_centres(sample: NDArray[np.float32], lists: int, *, generator: np.random.Generator) -> NDArray[np.float32]:

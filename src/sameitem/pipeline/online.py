@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,12 +25,14 @@ from sameitem.core.filters import Filter, parse_filter
 from sameitem.core.photo_store import decode_stored
 from sameitem.core.records import Box, CatalogueImage, Pixels, Product, ProductId
 from sameitem.engine.members import EntryHit
+from sameitem.engine.sieve import Sieve
 from sameitem.engine.versions import current
 from sameitem.features.colour import describe_colour, has_plain_backdrop
 from sameitem.features.detect import Detection, Detector
 from sameitem.features.embed import Embedder, unit_mean
 from sameitem.features.subject import Subject, centred_views, detected_part, part_of
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
+from sameitem.pipeline.following import refresh, take_in
 from sameitem.pipeline.gallery import Gallery, Listing
 from sameitem.pipeline.shop import Shop
 
@@ -163,6 +166,8 @@ class Searcher:
         self._version = version
         self._lock = threading.Lock()
         self._gallery: Gallery | None = None
+        self._pool = ThreadPoolExecutor(2, "photos")
+        self._is_followed = False  # somebody calls `follow` again and again
 
     def gallery(self) -> Gallery:
         """Return the live gallery, as fresh as the catalogue: deleted rows are gone, changed attributes hold.
@@ -171,17 +176,56 @@ class Searcher:
             UnavailableError: nothing was published yet.
         """
         with self._lock:
-            while (version := self._version or current(self._shop.index_root)) is not None:
-                try:
-                    if self._gallery is None or self._gallery.version != version:
-                        self._gallery = Gallery.open(self._shop.index_root / version, self._shop.taxonomy)
-                except (NotFoundError, ConflictError):
-                    if self._version or current(self._shop.index_root) == version:
-                        raise
-                    continue  # another version was published, and this one cleared away, while we opened it
-                self._gallery.refresh(self._shop.catalogue)
-                return self._gallery
+            if self._gallery is None or not (self._is_followed or self._gallery.version == self._wanted_version()):
+                self._gallery = self._open()
+            gallery = self._gallery
+        refresh(gallery, self._shop.catalogue)
+        return gallery
+
+    def follow(self, *, compute: bool) -> int:
+        """Bring the gallery up with what was published and with new pictures; queries go on meanwhile.
+
+        To be called again and again, by one thread.
+
+        Args:
+            compute: features that are not known, a few at once; False leaves that to another process.
+
+        Returns:
+            How many pictures no longer wait: 0 = there is nothing to do at the moment.
+
+        Raises:
+            UnavailableError: nothing was published yet.
+        """
+        gallery = self._gallery
+        if gallery is None or gallery.version != self._wanted_version():
+            opened = self._open()
+            opened.index.warm()
+            with self._lock:
+                self._gallery, self._is_followed = opened, True
+            return 1
+        self._is_followed = True
+        refresh(gallery, self._shop.catalogue)
+        now = datetime.now(UTC)
+        done = take_in(self._shop, gallery, self._pool, now, compute=False) if gallery.pending else 0
+        return done or (take_in(self._shop, gallery, self._pool, now, compute=True) if compute else 0)
+
+    def _open(self) -> Gallery:
+        """Open the live version, with everything added since whose features are known."""
+        while (version := self._wanted_version()) is not None:
+            try:
+                gallery = Gallery.open(self._shop.index_root / version, self._shop.taxonomy)
+            except (NotFoundError, ConflictError):
+                if self._version or current(self._shop.index_root) == version:
+                    raise
+                continue  # another version was published, and this one cleared away, while we opened it
+            refresh(gallery, self._shop.catalogue)
+            if gallery.pending:
+                take_in(self._shop, gallery, self._pool, datetime.now(UTC), compute=False)
+            return gallery
         raise UnavailableError("no index version is published yet; run `sameitem build` (or POST /v1/index:build)")
+
+    def _wanted_version(self) -> str | None:
+        return self._version or current(self._shop.index_root)
 
     def models(self, gallery: Gallery) -> tuple[Embedder, Detector | None]:
         """Return what made a gallery's features and finds its subjects, opened at the first call.
@@ -238,14 +282,15 @@ class Searcher:
                 temperature=settings.temperature,
             )
             categories, source = self._categories(gallery, predicted, request.categories)
-            routed, allowed = self._route(gallery, allowed, predicted, request.categories)
+            routed, allowed = self._route(gallery, allowed, wanted, predicted, request.categories)
         with stage("engine"):
-            own = request.image_of[0] if request.image_of else None
+            own = gallery.products.row_of(request.image_of[0]) if request.image_of else None
             depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
             hits = gallery.index.search(
                 feature,
                 k=depth,
-                allowed=allowed if own is None else gallery.without(allowed, own),
+                allowed=allowed,
+                without_product=own,
                 one_per_product=request.distinct_product,
                 colour=colour,
                 colour_weight=weight,
@@ -254,7 +299,7 @@ class Searcher:
             good = [hit for hit in hits if visual_score(hit) >= request.score_threshold]
             page = good[request.start : request.start + request.num]
             results = self._results(gallery, page, first_rank=request.start + 1)
-            found = len(good) if request.score_threshold > 0 else gallery.findable(allowed, request.distinct_product)
+            found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
         answer = SearchAnswer(
             search_id=secrets.token_urlsafe(16),
             index_version=gallery.version,
@@ -327,8 +372,8 @@ class Searcher:
         return (*chosen, *rest), CALLER
 
     def _route(
-        self, gallery: Gallery, allowed: NDArray[np.bool_], predicted: Prediction, given: Sequence[str]
-    ) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+        self, gallery: Gallery, allowed: Sieve, wanted: Filter | None, predicted: Prediction, given: Sequence[str]
+    ) -> tuple[tuple[str, ...], Sieve]:
         """Return the top categories to search in, none = all, and the members that may then be shown.
 
         A small gallery is searched whole, and so is one where nothing that may be shown is in the likely categories.
@@ -338,8 +383,8 @@ class Searcher:
         large = len(gallery.member_names) >= settings.routing_from_images
         if given or not routed or not large or not gallery.knows_every_leaf():
             return (), allowed
-        inside = gallery.routed(allowed, routed)
-        return (routed, inside) if inside.any() else ((), allowed)
+        inside = gallery.allowed(wanted, categories=(), now=datetime.now(UTC), tops=routed)
+        return (routed, inside) if inside.entries else ((), allowed)
 
     def _results(self, gallery: Gallery, hits: Sequence[EntryHit], *, first_rank: int) -> tuple[Result, ...]:
         listings = self._shop.catalogue.listings([hit.image_id for hit in hits])
@@ -384,6 +429,11 @@ class Searcher:
                 shown=shown,
             )
         )
+
+
+def _findable(allowed: Sieve, distinct_product: bool) -> int:
+    """Return how many results there are to page through: products, or distinct pictures."""
+    return allowed.products if distinct_product else allowed.entries
 
 
 def visual_score(hit: EntryHit) -> float:
