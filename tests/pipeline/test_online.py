@@ -143,20 +143,18 @@ def test_a_product_that_expires_is_not_shown_any_more(
 
 def test_what_may_be_shown_without_a_filter_follows_the_clock_and_the_catalogue(shop: Shop) -> None:
     soon = datetime(2030, 1, 1, tzinfo=UTC)
-    first = Searcher(shop).gallery().products[0]
+    first = Searcher(shop).gallery().products.rows[0]
     with write(shop.database) as connection:
         shop.catalogue.upsert(connection, [Listing(replace(first, expires_at=soon.isoformat()))])
     gallery = Searcher(shop).gallery()
-    its_own = np.array([product.product_id == first.product_id for product in gallery.products])[
-        gallery.index.members.product
-    ]
+    members = gallery.index.members
+    its_own = np.array([gallery.product_id(row) == first.product_id for row in range(len(members))])
     for now, is_shown in ((soon, False), (soon - timedelta(seconds=1), True), (soon + timedelta(days=1), False)):
         allowed = gallery.allowed(None, categories=(), now=now)
-        assert bool(allowed[its_own].any()) is is_shown, now
-        assert allowed[~its_own].all()
-        for distinct, rows in ((True, gallery.index.members.product), (False, gallery.index.members.entry)):
-            assert gallery.findable(allowed, distinct) == len(set(rows[allowed].tolist()))
-            assert gallery.findable(allowed.copy(), distinct) == gallery.findable(allowed, distinct)
+        assert bool(allowed.mask[its_own].any()) is is_shown, now
+        assert allowed.mask[~its_own].all()
+        assert allowed.products == len(set(members.product[allowed.mask].tolist()))
+        assert allowed.entries == len(set(members.entry[allowed.mask].tolist()))
 
 
 def test_a_leaf_or_a_top_category_narrows_the_search(
