@@ -18,8 +18,8 @@ from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.upkeep.demo_shop import DemoShop
 from shops import import_source, open_shop, run
 
-pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("SAMEITEM_TEST_KILLS", "5"))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 30 * KILLS)]
 
 
 def test_a_build_killed_at_any_moment_never_leaves_half_an_index(
