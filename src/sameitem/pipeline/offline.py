@@ -217,8 +217,10 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
             if reference is not None:
                 tables += write_reference(folder / REFERENCE, reference)
         with steps.step("certificate"):
+            index = open_index(folder)
+            index.warm()  # compiles, on a machine's first build, what a server then finds compiled
             certificate = certify(
-                open_index(folder),
+                index,
                 lambda wanted: found.features(entries[wanted]),
                 asked=settings.engine.recall,
                 k=min(settings.engine.k, len(entries)),

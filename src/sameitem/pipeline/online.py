@@ -6,6 +6,7 @@ photo -> intake -> subject and the model's word on the category -> feature -> ca
 
 import logging
 import math
+import resource
 import secrets
 import threading
 import time
@@ -102,6 +103,7 @@ class SearchAnswer:
     model_version: str
     took_ms: Mapping[str, float]
     cpu_ms: Mapping[str, float]
+    disk_reads: int  # pages of the index that the search had to wait for the disk for
     category_id: str  # "" where nothing could vote
     category_source: str  # "caller", "fused", "model", "knn" (vote over the reference set) or "none"
     categories: tuple[CategoryScore, ...]
@@ -283,6 +285,7 @@ class Searcher:
             )
             categories, source = self._categories(gallery, predicted, request.categories)
             routed, allowed = self._route(gallery, allowed, wanted, predicted, request.categories)
+        faults = _disk_reads()
         with stage("engine"):
             own = gallery.products.row_of(request.image_of[0]) if request.image_of else None
             depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
@@ -307,6 +310,7 @@ class Searcher:
             model_version=embedder.version,
             took_ms=stage.wall,
             cpu_ms=stage.cpu,
+            disk_reads=_disk_reads() - faults,
             category_id=categories[0].id if categories else "",
             category_source=source,
             categories=categories,
@@ -429,6 +433,11 @@ class Searcher:
                 shown=shown,
             )
         )
+
+
+def _disk_reads() -> int:
+    """Return how often this thread (where the system does not tell, this process) waited for a page from the disk."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
 
 
 def _findable(allowed: Sieve, distinct_product: bool) -> int:
