@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
-from sameitem.engine.lists import lists_for, make_lists
+from sameitem.engine.kernels import BLOCK, ROW_BYTES
+from sameitem.engine.lists import draft_lists, lay_out_in_parts, lists_for
 from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 
 COLOUR_BINS = 24
+BLOCKS_AT_ONCE = 4096  # of codes that are laid out before they are written
 UNIT_TOLERANCE = 1e-3  # how far the length of a feature may be from 1
 
 Block = tuple[NDArray[np.float32], NDArray[np.float32]]  # features (rows, dim), colours (rows, COLOUR_BINS)
@@ -130,24 +132,37 @@ def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int])
 def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> dict[str, FileEntry]:
     """Sort what `_write_blocks` stored into lists: rounded to float16, which changes no code that matters."""
     rows = np.load(folder / "rows.npy", mmap_mode="r")
-    lists = make_lists(
-        lambda wanted: rows[wanted].astype(np.float32),
-        entries,
-        lists=lists_for(entries),
-        seed=seed,
-        is_hamming=is_hamming,
+    lists = lists_for(entries)
+    draft = draft_lists(
+        lambda wanted: rows[wanted].astype(np.float32), entries, lists=lists, seed=seed, is_hamming=is_hamming
     )
-    arrays: dict[str, NDArray[Any]] = {
-        "rotation.npy": lists.signs,
-        "centres.npy": lists.centres,
-        "list_start.npy": lists.starts,
-        "entry_list.npy": lists.list_of_row,
-        "codes.npy": lists.codes.blocks,
-        "code_slope.npy": lists.codes.slopes,
-        "code_offset.npy": lists.codes.offsets,
-        "code_row.npy": lists.codes.ids,
+    starts, parts = lay_out_in_parts(
+        draft.packed, draft.slopes, draft.offsets, draft.list_of_row, lists, blocks=BLOCKS_AT_ONCE
+    )
+    small: dict[str, NDArray[Any]] = {
+        "rotation.npy": draft.signs,
+        "centres.npy": draft.centres,
+        "list_start.npy": starts,
+        "entry_list.npy": draft.list_of_row,
     }
-    return {name: write_array(folder / name, array) for name, array in arrays.items()}
+    files = {name: write_array(folder / name, array) for name, array in small.items()}
+    blocks, code_bytes = int(starts[-1]), draft.packed.shape[1]
+    with ExitStack() as stack:
+        codes, slopes, offsets, ids = writers = [
+            stack.enter_context(ArrayWriter(folder / name, dtype, (blocks, *shape)))
+            for name, dtype, shape in (
+                ("codes.npy", np.uint8, (code_bytes // 2, ROW_BYTES)),
+                ("code_slope.npy", np.float32, (BLOCK,)),
+                ("code_offset.npy", np.float32, (BLOCK,)),
+                ("code_row.npy", np.uint32, (BLOCK,)),
+            )
+        ]
+        for part in parts:
+            codes.append(part.blocks)
+            slopes.append(part.slopes)
+            offsets.append(part.offsets)
+            ids.append(part.ids)
+        return files | {writer.path.name: writer.finish() for writer in writers}
 
 
 def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:

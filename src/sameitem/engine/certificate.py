@@ -8,6 +8,7 @@ no loss.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from sameitem.core.errors import InputError, RefusedError, ShapeError
 from sameitem.engine.distances import squared_distances
 from sameitem.engine.index import Index
+from sameitem.engine.kernels import keep_nearest, keep_smallest
 from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import Certificate
 from sameitem.metrics.intervals import Interval, bootstrap_interval
@@ -26,6 +28,7 @@ CANDIDATES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # for each hit
 SLACKS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 SPARE_ROWS = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
 SCANNED_ROWS = 4096  # features in memory at once
+QUERIES_AT_ONCE = 256  # whose products with those are in memory
 BELOW = 0.001  # how far under the asked recall the lower end of the interval may lie
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows of entries to their features (rows, dim)
@@ -149,12 +152,16 @@ def _draw_queries(
 
 
 def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
-    """Scan all entries: float64 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
+    """Scan all entries: float32 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
 
-    The products err by far less than TIE, so a true neighbour can only be missed where more than SPARE_ROWS others are
-    as near as it is, which moves the limit by less than TIE.
+    See `_nearest_by_product` for the few queries that need float64 products. These err by far less than TIE, so a true
+    neighbour can only be missed where more than SPARE_ROWS others are as near as it is, which moves the limit by less
+    than TIE.
     """
-    nearest = _nearest_by_product(features, len(index.rows), asking, k + SPARE_ROWS)
+    nearest, is_sure = _nearest_by_product(features, len(index.rows), asking, k, np.float32)
+    if not is_sure.all():
+        unsure = _Queries(asking.features[~is_sure], asking.own[~is_sure])
+        nearest[~is_sure], _ = _nearest_by_product(features, len(index.rows), unsure, k, np.float64)
     limit = np.empty(len(asking.own))
     by_float16 = np.empty(len(asking.own))
     for i, query in enumerate(asking.features):
@@ -167,26 +174,41 @@ def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
     return _Truth(limit, by_float16)
 
 
-def _nearest_by_product(features: Features, entries: int, asking: _Queries, count: int) -> NDArray[np.int64]:
-    wanted = asking.features.astype(np.float64)
-    best = np.full((len(asking.own), count), np.inf)
-    rows = np.full((len(asking.own), count), -1, dtype=np.int64)
+def _nearest_by_product(
+    features: Features, entries: int, asking: _Queries, k: int, number: type[np.float32] | type[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the k + SPARE_ROWS nearest rows of each query by products, and whether the k true ones are surely there.
+
+    A sum of n products of unit vectors errs by at most n u in any order, u being half the number's epsilon. A score,
+    the row's square less twice the product, so errs by at most e = 3 n u and a few u. The k-th score is at most e
+    above the k-th true distance, and so a true neighbour's score at most 2 e above the k-th score: where the last
+    row that is kept lies further away than that, no true neighbour was left out.
+    """
+    count = k + SPARE_ROWS
+    wanted: NDArray[Any] = asking.features.astype(number)
+    scores = np.full((len(wanted), 4 * count), np.inf, number)
+    rows = np.full(scores.shape, -1, np.int64)
+    counts, limits = np.zeros(len(wanted), np.int64), np.full(len(wanted), np.inf, number)
     for start in range(0, entries, SCANNED_ROWS):
         block = np.arange(start, min(start + SCANNED_ROWS, entries))
-        gallery = features(block).astype(np.float64)
+        gallery: NDArray[Any] = features(block).astype(number, copy=False)
         squares = np.einsum("ij,ij->i", gallery, gallery)
-        for first in range(0, len(asking.own), 256):
-            part = slice(first, first + 256)
-            distances = squares - 2 * (wanted[part] @ gallery.T)  # the query's own square changes no order
-            own = asking.own[part] - start
-            inside = np.flatnonzero((own >= 0) & (own < len(block)))
-            distances[inside, own[inside]] = np.inf
-            together = np.concatenate([best[part], distances], axis=1)
-            names = np.concatenate([rows[part], np.broadcast_to(block, distances.shape)], axis=1)
-            chosen = np.argpartition(together, count - 1, axis=1)[:, :count]
-            best[part] = np.take_along_axis(together, chosen, axis=1)
-            rows[part] = np.where(np.isinf(best[part]), -1, np.take_along_axis(names, chosen, axis=1))
-    return rows
+        for first in range(0, len(wanted), QUERIES_AT_ONCE):
+            part = slice(first, first + QUERIES_AT_ONCE)
+            products = wanted[part] @ gallery.T
+            keep_nearest(
+                products, squares, start, asking.own[part], count, scores[part], rows[part], counts[part], limits[part]
+            )
+    for i, found in enumerate(counts):
+        if found > count:
+            keep_smallest(scores[i], rows[i], found, count)
+        rows[i, min(found, count) :] = -1
+    kept = np.where(rows[:, :count] >= 0, scores[:, :count], np.inf)
+    margin = (3 * wanted.shape[1] + 16) * np.finfo(number).eps
+    is_sure = (np.isinf(limits) & (counts <= count)) | (
+        kept.max(axis=1) > np.partition(kept, k - 1, axis=1)[:, k - 1] + margin
+    )
+    return rows[:, :count], is_sure
 
 
 def _found(
