@@ -44,6 +44,8 @@ class _Queries:
 class _Truth:
     limit: NDArray[np.float64]  # (queries,) largest distance that counts as found
     by_float16: NDArray[np.float64]  # (queries,) share found when every stored row is ranked
+    near: list[NDArray[np.int64]]  # rows of each query at most that far away
+    is_whole: NDArray[np.bool_]  # (queries,) all of them stand there
 
 
 def certify(
@@ -82,7 +84,7 @@ def certify(
     resampling = int(generator.integers(2**32))
 
     def judge(effort: Effort) -> tuple[Interval, bool]:
-        found = _found(index, features, asking, truth.limit, k=k, effort=effort)
+        found = _found(index, features, asking, truth, k=k, effort=effort)
         interval = bootstrap_interval(found, np.random.default_rng(resampling))
         return interval, interval.mean >= asked and interval.low >= asked - BELOW
 
@@ -154,16 +156,18 @@ def _draw_queries(
 def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
     """Scan all entries: float32 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
 
-    See `_nearest_by_product` for the few queries that need float64 products. These err by far less than TIE, so a true
-    neighbour can only be missed where more than SPARE_ROWS others are as near as it is, which moves the limit by less
-    than TIE.
+    For the few queries where these are not surely enough, float64 products choose. They err by far less than TIE, so a
+    true neighbour can only be missed where more than SPARE_ROWS others are as near as it is, which moves the limit by
+    less than TIE.
     """
-    nearest, is_sure = _nearest_by_product(features, len(index.rows), asking, k, np.float32)
-    if not is_sure.all():
-        unsure = _Queries(asking.features[~is_sure], asking.own[~is_sure])
-        nearest[~is_sure], _ = _nearest_by_product(features, len(index.rows), unsure, k, np.float64)
+    nearest, is_whole = _nearest_by_product(features, len(index.rows), asking, k, np.float32)
+    if not is_whole.all():
+        doubtful = ~is_whole
+        some = _Queries(asking.features[doubtful], asking.own[doubtful])
+        nearest[doubtful], is_whole[doubtful] = _nearest_by_product(features, len(index.rows), some, k, np.float64)
     limit = np.empty(len(asking.own))
     by_float16 = np.empty(len(asking.own))
+    near = []
     for i, query in enumerate(asking.features):
         rows = np.sort(nearest[i][nearest[i] >= 0])
         exact = squared_distances(features(rows), query)
@@ -171,18 +175,19 @@ def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
         limit[i] = exact[order[-1]] + TIE
         stored = np.lexsort((rows, squared_distances(index.rows[rows], query)))[:k]
         by_float16[i] = (exact[stored] <= limit[i]).mean()
-    return _Truth(limit, by_float16)
+        near.append(rows[exact <= limit[i]])
+    return _Truth(limit, by_float16, near, is_whole)
 
 
 def _nearest_by_product(
     features: Features, entries: int, asking: _Queries, k: int, number: type[np.float32] | type[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the k + SPARE_ROWS nearest rows of each query by products, and whether the k true ones are surely there.
+    """Return the k + SPARE_ROWS nearest rows by products, and whether all within the k-th distance + TIE are there.
 
     A sum of n products of unit vectors errs by at most n u in any order, u being half the number's epsilon. A score,
-    the row's square less twice the product, so errs by at most e = 3 n u and a few u. The k-th score is at most e
-    above the k-th true distance, and so a true neighbour's score at most 2 e above the k-th score: where the last
-    row that is kept lies further away than that, no true neighbour was left out.
+    the row's square less twice the product, so errs by at most e = 3 n u and a few u. The k-th score lies at most e
+    beside the k-th distance, and what is not further than that + TIE scores at most 2 e + TIE above the k-th score:
+    where the last row that is kept scores more, nothing of it was left out.
     """
     count = k + SPARE_ROWS
     wanted: NDArray[Any] = asking.features.astype(number)
@@ -204,15 +209,15 @@ def _nearest_by_product(
             keep_smallest(scores[i], rows[i], found, count)
         rows[i, min(found, count) :] = -1
     kept = np.where(rows[:, :count] >= 0, scores[:, :count], np.inf)
-    margin = (3 * wanted.shape[1] + 16) * np.finfo(number).eps
-    is_sure = (np.isinf(limits) & (counts <= count)) | (
+    margin = TIE + (3 * wanted.shape[1] + 16) * np.finfo(number).eps
+    is_whole = (np.isinf(limits) & (counts <= count)) | (
         kept.max(axis=1) > np.partition(kept, k - 1, axis=1)[:, k - 1] + margin
     )
-    return rows[:, :count], is_sure
+    return rows[:, :count], is_whole
 
 
 def _found(
-    index: Index, features: Features, asking: _Queries, limit: NDArray[np.float64], *, k: int, effort: Effort
+    index: Index, features: Features, asking: _Queries, truth: _Truth, *, k: int, effort: Effort
 ) -> NDArray[np.float64]:
     """Return the share of the true first k that the search finds, for each query.
 
@@ -222,5 +227,9 @@ def _found(
     found = np.empty(len(asking.own))
     for i, (query, own, some) in enumerate(zip(asking.features, asking.own, rows, strict=True)):
         others = some[(some != own) & (some >= 0)][:k]
-        found[i] = (squared_distances(features(others), query) <= limit[i]).sum() / k
+        if truth.is_whole[i]:
+            is_found = np.isin(others, truth.near[i])
+        else:
+            is_found = squared_distances(features(others), query) <= truth.limit[i]
+        found[i] = is_found.sum() / k
     return found
