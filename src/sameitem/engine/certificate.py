@@ -6,7 +6,9 @@ no loss.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -223,7 +225,10 @@ def _found(
 
     One more is asked for, and the entry that is left out is left out of what comes.
     """
-    rows, _ = index.lists.search(asking.features, index.rows, k=k + 1, effort=effort)
+    parts = np.array_split(asking.features, min(len(asking.own), os.cpu_count() or 1))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        some_rows = pool.map(lambda some: index.lists.search(some, index.rows, k=k + 1, effort=effort)[0], parts)
+        rows = np.concatenate(list(some_rows))
     found = np.empty(len(asking.own))
     for i, (query, own, some) in enumerate(zip(asking.features, asking.own, rows, strict=True)):
         others = some[(some != own) & (some >= 0)][:k]
