@@ -72,6 +72,18 @@ def test_rounding_to_float16_shows_in_the_certificate_where_neighbours_are_nearl
     assert certificate.float16_recall < 0.99
 
 
+@pytest.mark.parametrize("spread", [1e-6, 1e-4, 1e-3])
+def test_more_neighbours_than_float32_products_tell_apart_change_nothing(spread: float) -> None:
+    generator = np.random.default_rng(11)
+    features = unit_rows(generator, 1, 64) + spread * unit_rows(generator, 400, 64)
+    drawn = replace(draw(6, entries=400), features=features / np.linalg.norm(features, axis=1, keepdims=True))
+    index = in_memory(drawn, lists=4)
+    certificate = certify(index, lambda rows: drawn.features[rows], asked=0.5, k=10)
+    effort = replace(index, manifest=replace(index.manifest, certificate=certificate)).effort_for(10)
+    measured = [plain_recall(index, drawn.features, query, k=10, effort=effort) for query in range(400)]
+    assert certificate.recall == pytest.approx(np.mean(measured), abs=1e-12)
+
+
 def test_pictures_exactly_alike_may_stand_for_each_other() -> None:
     drawn = draw(7, entries=200)
     drawn.features[:] = np.repeat(unit_rows(np.random.default_rng(8), 2, 16), 100, axis=0)

@@ -11,7 +11,7 @@ from hypothesis.strategies import booleans, integers, sampled_from
 import drawn_codes
 from drawn_codes import digest, distances_of, draw, scan_all, scores_of
 from sameitem.engine.distances import squared_distances
-from sameitem.engine.kernels import LARGEST, fill_table, keep_smallest
+from sameitem.engine.kernels import LARGEST, fill_table, keep_nearest, keep_smallest
 
 EVERYTHING = np.zeros(0, np.uint8)
 
@@ -48,6 +48,22 @@ def test_exact_distances_are_those_of_numpy_to_the_bit(seed: int, rows: int, dim
     stored = (generator.standard_normal((rows, dim)) * 10.0 ** generator.integers(-8, 3)).astype(np.float16)
     query = generator.standard_normal(dim).astype(np.float32)
     assert np.array_equal(distances_of(stored, query), squared_distances(stored, query))
+
+
+@given(seed=integers(0, 9999), rows=integers(1, 400), kept=integers(1, 30), own=integers(-1, 399))
+def test_the_nearest_rows_of_all_blocks_but_the_own_one_are_kept(seed: int, rows: int, kept: int, own: int) -> None:
+    generator = np.random.default_rng(seed)
+    products, squares = generator.integers(-9, 9, (2, rows)).astype(np.float32), generator.random(rows, np.float32)
+    scores, found = np.full((2, kept + 5), np.inf, np.float32), np.full((2, kept + 5), -1)
+    counts, limits = np.zeros(2, np.int64), np.full(2, np.inf, np.float32)
+    for first in range(0, rows, 150):
+        part = slice(first, first + 150)
+        block = np.ascontiguousarray(products[:, part])
+        keep_nearest(block, squares[part], first, np.array([own, -1]), kept, scores, found, counts, limits)
+    for query, left_out in enumerate((own, -1)):
+        expected = sorted((squares[row] - 2 * products[query, row], row) for row in range(rows) if row != left_out)
+        kept_here = sorted(zip(scores[query][: counts[query]], found[query][: counts[query]], strict=True))
+        assert kept_here[:kept] == expected[:kept]
 
 
 @given(seed=integers(0, 9999), count=integers(1, 200), values=integers(1, 300))

@@ -7,7 +7,18 @@ from hypothesis.strategies import booleans, integers, sampled_from
 
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.engine.distances import squared_distances
-from sameitem.engine.lists import BLOCK, Effort, Lists, encode, find_centres, lay_out, make_lists
+from sameitem.engine.lists import (
+    BLOCK,
+    Effort,
+    Lists,
+    code_centres,
+    encode,
+    find_centres,
+    lay_out,
+    lay_out_in_parts,
+    make_lists,
+    nearest,
+)
 from sameitem.engine.rotation import rotate, rotation_signs
 
 Array = np.ndarray[Any, Any]
@@ -149,6 +160,36 @@ def test_codes_lie_in_their_lists_in_the_order_of_their_rows() -> None:
     assert not nibbles[~filled].any()
 
 
+@given(seed=integers(0, 99), rows=integers(1, 300), lists=integers(1, 8), blocks=integers(1, 9))
+def test_codes_laid_out_in_parts_are_those_laid_out_at_once(seed: int, rows: int, lists: int, blocks: int) -> None:
+    generator = np.random.default_rng(seed)
+    packed = generator.integers(0, 256, (rows, 8), dtype=np.uint8)
+    slopes, offsets = generator.standard_normal((2, rows)).astype(np.float32)
+    list_of_row = generator.integers(0, lists, rows).astype(np.int32)
+    starts, codes = lay_out(packed, slopes, offsets, list_of_row, lists)
+    starts_too, parts = lay_out_in_parts(packed, slopes, offsets, list_of_row, lists, blocks=blocks)
+    laid_out = list(parts)
+    assert np.array_equal(starts_too, starts)
+    assert max(len(part.ids) for part in laid_out) <= blocks
+    for name in ("blocks", "slopes", "offsets", "ids"):
+        assert np.array_equal(np.concatenate([getattr(part, name) for part in laid_out]), getattr(codes, name))
+
+
+def test_features_are_sorted_into_the_list_of_their_nearest_centre() -> None:
+    features = rotate(drawn(2, rows=6000, dim=512), rotation_signs(512, seed=0))
+    centres = features[:3000].astype(np.float16)
+    found = nearest(features, centres, code_centres(centres))
+    exact = centres.astype(np.float64)
+    distances = (exact**2).sum(axis=1) - 2 * features.astype(np.float64) @ exact.T
+    assert (distances[np.arange(6000), found] <= distances.min(axis=1) + 1e-5).mean() > 0.999
+
+
+def test_of_equally_near_centres_the_first_is_taken() -> None:
+    centres = np.repeat(rotate(drawn(2, rows=4, dim=64), rotation_signs(64, seed=0)), 10, axis=0).astype(np.float16)
+    found = nearest(centres.astype(np.float32), centres, code_centres(centres))
+    assert found.tolist() == [row // 10 * 10 for row in range(40)]
+
+
 def test_pictures_that_are_all_the_same_are_all_found() -> None:
     feature = np.full((90, 64), 0.125, np.float32)
     lists = make_lists(lambda rows: feature[rows], 90, lists=3, seed=0)
@@ -158,9 +199,9 @@ def test_pictures_that_are_all_the_same_are_all_found() -> None:
 
 
 def test_k_means_gives_every_list_something_where_there_are_enough_places() -> None:
-    sample = drawn(0, rows=500, dim=32)
+    sample = drawn(0, rows=500, dim=64)
     centres = find_centres(sample, 20, generator=np.random.default_rng(0))
-    assert centres.shape == (20, 32)
+    assert centres.shape == (20, 64)
     assert len(np.unique(centres, axis=0)) == 20
 
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
-from sameitem.engine.lists import Lists, lists_for, make_lists
+from sameitem.engine.kernels import BLOCK, ROW_BYTES
+from sameitem.engine.lists import Draft, draft_lists, lay_out_in_parts, lists_for
 from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 
 COLOUR_BINS = 24
+BLOCKS_AT_ONCE = 4096  # of codes that are laid out before they are written
 UNIT_TOLERANCE = 1e-3  # how far the length of a feature may be from 1
 
 Block = tuple[NDArray[np.float32], NDArray[np.float32]]  # features (rows, dim), colours (rows, COLOUR_BINS)
@@ -44,9 +46,9 @@ def write_index(
     Raises: see `write_version`.
     """
 
-    def sort_into_lists(rows: NDArray[np.float16]) -> Lists:
+    def sort_into_lists(rows: NDArray[np.float16]) -> Draft:
         """Of what was stored: rounded to float16, which changes no code that matters."""
-        return make_lists(
+        return draft_lists(
             lambda wanted: rows[wanted].astype(np.float32),
             len(rows),
             lists=lists_for(len(rows)),
@@ -72,7 +74,7 @@ def write_index(
 def write_version(
     folder: Path,
     blocks: Iterable[Block],
-    lists_of: Callable[[NDArray[np.float16]], Lists],
+    draft_of: Callable[[NDArray[np.float16]], Draft],
     *,
     members: Members,
     version: str,
@@ -90,7 +92,7 @@ def write_version(
     Args:
         folder: where it shall lie; must not exist.
         blocks: features of unit length and colour histograms of the entries, in the order of their rows.
-        lists_of: returns the lists of the stored rows.
+        draft_of: sorts the stored rows into lists.
         members: the entries' image ids and who stands behind them.
         version: the name it will be published under (`versions.new_version`).
         model_version: of the model that computed the features.
@@ -121,14 +123,14 @@ def write_version(
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
     files |= _write_blocks(part, blocks, (entries, dim))
-    lists = lists_of(np.load(part / "rows.npy", mmap_mode="r"))
-    files |= _write_lists(part, lists)
+    draft = draft_of(np.load(part / "rows.npy", mmap_mode="r"))
+    files |= _write_lists(part, draft)
     manifest = Manifest(
         version=version,
         model_version=model_version,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         dim=dim,
-        lists=len(lists.centres),
+        lists=len(draft.centres),
         code=code,
         seed=seed,
         counts=Counts(entries, len(members.image_id), members.products),
@@ -175,18 +177,34 @@ def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int])
         return {"rows.npy": rows.finish(), "colour.npy": colours.finish()}
 
 
-def _write_lists(folder: Path, lists: Lists) -> dict[str, FileEntry]:
-    arrays: dict[str, NDArray[Any]] = {
-        "rotation.npy": lists.signs,
-        "centres.npy": lists.centres,
-        "list_start.npy": lists.starts,
-        "entry_list.npy": lists.list_of_row,
-        "codes.npy": lists.codes.blocks,
-        "code_slope.npy": lists.codes.slopes,
-        "code_offset.npy": lists.codes.offsets,
-        "code_row.npy": lists.codes.ids,
+def _write_lists(folder: Path, draft: Draft) -> dict[str, FileEntry]:
+    starts, parts = lay_out_in_parts(
+        draft.packed, draft.slopes, draft.offsets, draft.list_of_row, len(draft.centres), blocks=BLOCKS_AT_ONCE
+    )
+    small: dict[str, NDArray[Any]] = {
+        "rotation.npy": draft.signs,
+        "centres.npy": draft.centres,
+        "list_start.npy": starts,
+        "entry_list.npy": draft.list_of_row,
     }
-    return {name: write_array(folder / name, array) for name, array in arrays.items()}
+    files = {name: write_array(folder / name, array) for name, array in small.items()}
+    blocks, code_bytes = int(starts[-1]), draft.packed.shape[1]
+    with ExitStack() as stack:
+        codes, slopes, offsets, ids = writers = [
+            stack.enter_context(ArrayWriter(folder / name, dtype, (blocks, *shape)))
+            for name, dtype, shape in (
+                ("codes.npy", np.uint8, (code_bytes // 2, ROW_BYTES)),
+                ("code_slope.npy", np.float32, (BLOCK,)),
+                ("code_offset.npy", np.float32, (BLOCK,)),
+                ("code_row.npy", np.uint32, (BLOCK,)),
+            )
+        ]
+        for part in parts:
+            codes.append(part.blocks)
+            slopes.append(part.slopes)
+            offsets.append(part.offsets)
+            ids.append(part.ids)
+        return files | {writer.path.name: writer.finish() for writer in writers}
 
 
 def check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:

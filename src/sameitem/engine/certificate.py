@@ -6,8 +6,11 @@ no loss.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from sameitem.core.errors import InputError, RefusedError, ShapeError
 from sameitem.engine.distances import squared_distances
 from sameitem.engine.index import Index
+from sameitem.engine.kernels import keep_nearest, keep_smallest
 from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import Certificate
 from sameitem.metrics.intervals import Interval, bootstrap_interval
@@ -26,6 +30,7 @@ CANDIDATES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # for each hit
 SLACKS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 SPARE_ROWS = 64  # rows beyond the k-th that the linear scan keeps, to see which of them float16 would put before
 SCANNED_ROWS = 4096  # features in memory at once
+QUERIES_AT_ONCE = 256  # whose products with those are in memory
 BELOW = 0.001  # how far under the asked recall the lower end of the interval may lie
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows of entries to their features (rows, dim)
@@ -41,6 +46,8 @@ class _Queries:
 class _Truth:
     limit: NDArray[np.float64]  # (queries,) largest distance that counts as found
     by_float16: NDArray[np.float64]  # (queries,) share found when every stored row is ranked
+    near: list[NDArray[np.int64]]  # rows of each query at most that far away
+    is_whole: NDArray[np.bool_]  # (queries,) all of them stand there
 
 
 def certify(
@@ -87,7 +94,7 @@ def certify(
     resampling = int(generator.integers(2**32))
 
     def judge(effort: Effort) -> tuple[Interval, bool]:
-        found = _found(index, features, asking, truth.limit, k=k, effort=effort)
+        found = _found(index, features, asking, truth, k=k, effort=effort)
         interval = bootstrap_interval(found, np.random.default_rng(resampling))
         return interval, interval.mean >= asked and interval.low >= asked - BELOW
 
@@ -167,14 +174,20 @@ def _draw_queries(
 
 
 def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
-    """Scan all entries: float64 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
+    """Scan all entries: float32 products choose k + SPARE_ROWS rows a query, the exact kernel orders those.
 
-    The products err by far less than TIE, so a true neighbour can only be missed where more than SPARE_ROWS others are
-    as near as it is, which moves the limit by less than TIE.
+    For the few queries where these are not surely enough, float64 products choose. They err by far less than TIE, so a
+    true neighbour can only be missed where more than SPARE_ROWS others are as near as it is, which moves the limit by
+    less than TIE.
     """
-    nearest = _nearest_by_product(features, len(index.rows), asking, k + SPARE_ROWS)
+    nearest, is_whole = _nearest_by_product(features, len(index.rows), asking, k, np.float32)
+    if not is_whole.all():
+        doubtful = ~is_whole
+        some = _Queries(asking.features[doubtful], asking.own[doubtful])
+        nearest[doubtful], is_whole[doubtful] = _nearest_by_product(features, len(index.rows), some, k, np.float64)
     limit = np.empty(len(asking.own))
     by_float16 = np.empty(len(asking.own))
+    near = []
     for i, query in enumerate(asking.features):
         rows = np.sort(nearest[i][nearest[i] >= 0])
         exact = squared_distances(features(rows), query)
@@ -182,41 +195,64 @@ def _scan(index: Index, features: Features, asking: _Queries, k: int) -> _Truth:
         limit[i] = exact[order[-1]] + TIE
         stored = np.lexsort((rows, squared_distances(index.rows[rows], query)))[:k]
         by_float16[i] = (exact[stored] <= limit[i]).mean()
-    return _Truth(limit, by_float16)
+        near.append(rows[exact <= limit[i]])
+    return _Truth(limit, by_float16, near, is_whole)
 
 
-def _nearest_by_product(features: Features, entries: int, asking: _Queries, count: int) -> NDArray[np.int64]:
-    wanted = asking.features.astype(np.float64)
-    best = np.full((len(asking.own), count), np.inf)
-    rows = np.full((len(asking.own), count), -1, dtype=np.int64)
+def _nearest_by_product(
+    features: Features, entries: int, asking: _Queries, k: int, number: type[np.float32] | type[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the k + SPARE_ROWS nearest rows by products, and whether all within the k-th distance + TIE are there.
+
+    A sum of n products of unit vectors errs by at most n u in any order, u being half the number's epsilon. A score,
+    the row's square less twice the product, so errs by at most e = 3 n u and a few u. The k-th score lies at most e
+    beside the k-th distance, and what is not further than that + TIE scores at most 2 e + TIE above the k-th score:
+    where the last row that is kept scores more, nothing of it was left out.
+    """
+    count = k + SPARE_ROWS
+    wanted: NDArray[Any] = asking.features.astype(number)
+    scores = np.full((len(wanted), 4 * count), np.inf, number)
+    rows = np.full(scores.shape, -1, np.int64)
+    counts, limits = np.zeros(len(wanted), np.int64), np.full(len(wanted), np.inf, number)
     for start in range(0, entries, SCANNED_ROWS):
         block = np.arange(start, min(start + SCANNED_ROWS, entries))
-        gallery = features(block).astype(np.float64)
+        gallery: NDArray[Any] = features(block).astype(number, copy=False)
         squares = np.einsum("ij,ij->i", gallery, gallery)
-        for first in range(0, len(asking.own), 256):
-            part = slice(first, first + 256)
-            distances = squares - 2 * (wanted[part] @ gallery.T)  # the query's own square changes no order
-            own = asking.own[part] - start
-            inside = np.flatnonzero((own >= 0) & (own < len(block)))
-            distances[inside, own[inside]] = np.inf
-            together = np.concatenate([best[part], distances], axis=1)
-            names = np.concatenate([rows[part], np.broadcast_to(block, distances.shape)], axis=1)
-            chosen = np.argpartition(together, count - 1, axis=1)[:, :count]
-            best[part] = np.take_along_axis(together, chosen, axis=1)
-            rows[part] = np.where(np.isinf(best[part]), -1, np.take_along_axis(names, chosen, axis=1))
-    return rows
+        for first in range(0, len(wanted), QUERIES_AT_ONCE):
+            part = slice(first, first + QUERIES_AT_ONCE)
+            products = wanted[part] @ gallery.T
+            keep_nearest(
+                products, squares, start, asking.own[part], count, scores[part], rows[part], counts[part], limits[part]
+            )
+    for i, found in enumerate(counts):
+        if found > count:
+            keep_smallest(scores[i], rows[i], found, count)
+        rows[i, min(found, count) :] = -1
+    kept = np.where(rows[:, :count] >= 0, scores[:, :count], np.inf)
+    margin = TIE + (3 * wanted.shape[1] + 16) * np.finfo(number).eps
+    is_whole = (np.isinf(limits) & (counts <= count)) | (
+        kept.max(axis=1) > np.partition(kept, k - 1, axis=1)[:, k - 1] + margin
+    )
+    return rows[:, :count], is_whole
 
 
 def _found(
-    index: Index, features: Features, asking: _Queries, limit: NDArray[np.float64], *, k: int, effort: Effort
+    index: Index, features: Features, asking: _Queries, truth: _Truth, *, k: int, effort: Effort
 ) -> NDArray[np.float64]:
     """Return the share of the true first k that the search finds, for each query.
 
     One more is asked for, and the entry that is left out is left out of what comes.
     """
-    rows, _ = index.lists.search(asking.features, index.rows, k=k + 1, effort=effort)
+    parts = np.array_split(asking.features, min(len(asking.own), os.cpu_count() or 1))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        some_rows = pool.map(lambda some: index.lists.search(some, index.rows, k=k + 1, effort=effort)[0], parts)
+        rows = np.concatenate(list(some_rows))
     found = np.empty(len(asking.own))
     for i, (query, own, some) in enumerate(zip(asking.features, asking.own, rows, strict=True)):
         others = some[(some != own) & (some >= 0)][:k]
-        found[i] = (squared_distances(features(others), query) <= limit[i]).sum() / k
+        if truth.is_whole[i]:
+            is_found = np.isin(others, truth.near[i])
+        else:
+            is_found = squared_distances(features(others), query) <= truth.limit[i]
+        found[i] = is_found.sum() / k
     return found

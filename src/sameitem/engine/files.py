@@ -26,7 +26,7 @@ class ArrayWriter:
     """Writes a .npy file block by block, hashing on the way, so that it never stands in memory as a whole."""
 
     def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-        self._path = path
+        self.path = path
         self._dtype = np.dtype(dtype)
         self._shape = shape
         self._rows = 0
@@ -54,7 +54,7 @@ class ArrayWriter:
         """
         if block.shape[1:] != self._shape[1:] or self._rows + len(block) > self._shape[0]:
             raise ShapeError(
-                f"{self._path.name}: need {self._shape[0] - self._rows} more rows of shape {self._shape[1:]}, "
+                f"{self.path.name}: need {self._shape[0] - self._rows} more rows of shape {self._shape[1:]}, "
                 f"got {len(block)} of {block.shape[1:]}"
             )
         data = np.ascontiguousarray(block, dtype=self._dtype).tobytes()
@@ -69,7 +69,7 @@ class ArrayWriter:
             ShapeError: fewer rows came than announced.
         """
         if self._rows != self._shape[0]:
-            raise ShapeError(f"{self._path.name}: need {self._shape[0]} rows, got {self._rows}")
+            raise ShapeError(f"{self.path.name}: need {self._shape[0]} rows, got {self._rows}")
         self._file.flush()
         os.fsync(self._file.fileno())
         return FileEntry(self._bytes, self._hash.hexdigest())

@@ -831,3 +831,110 @@ def order_by_distance(found: Any, distances: Any, count: int, rows_out: Any, dis
         rows_out[place], distances_out[place] = found[order[place]], distances[order[place]]
     for place in range(count, k):
         rows_out[place], distances_out[place] = -1, np.inf
+
+
+@compiled
+def nearest_centres(
+    rotated: Any,
+    centres: Any,
+    codes: Any,
+    compared: int,
+    found: Any,
+) -> None:
+    """Write down the nearest centre of each row, of equally near ones the first.
+
+    Args:
+        rotated: (rows, bits) float32.
+        centres: (lists, bits) float16 as uint16.
+        codes: of the centres, see `scan`.
+        compared: centres that are compared exactly, at least 17.
+        found: (rows,) int32 to fill.
+    """
+    probes = (compared - 16) * 2 // 3  # `choose_lists` compares half as many again and 16
+    tables = np.empty((rotated.shape[1] // 4 + 4, 16), np.uint8)
+    shift = (64 - tables.ctypes.data % 64) // 16 % 4  # so that it begins at a multiple of 64
+    table = tables[shift : shift + rotated.shape[1] // 4]
+    everything = np.empty(0, np.uint8)
+    chosen, distances = np.empty(3 * probes + 256, np.uint32), np.empty(3 * probes + 256, np.float32)
+    for row in range(len(rotated)):
+        step, least = fill_table(rotated[row], table)
+        count = choose_lists(rotated[row], table, step, least, centres, codes, everything, probes, chosen, distances)
+        best = chosen[0]
+        for place in range(1, count):
+            if distances[place] > distances[0]:
+                break
+            best = min(best, chosen[place])
+        found[row] = best
+
+
+@compiled
+def fill_blocks(
+    start: int, starts: Any, ends: Any, order: Any, packed: Any, slopes: Any, offsets: Any, codes: Any
+) -> None:
+    """Fill blocks of codes that follow one another, from block `start` on.
+
+    Args:
+        start: number of the first block to fill.
+        starts: (lists + 1,) first block of each list.
+        ends: (lists + 1,) place of each list's first row in `order`.
+        order: (rows,) uint32, the rows of a list side by side.
+        packed: (rows, bits / 8) uint8, the lowest bit first.
+        slopes: (rows,) float32.
+        offsets: (rows,) float32.
+        codes: a `lists.Codes` without codes, to fill.
+    """
+    number = np.searchsorted(starts, start, side="right") - 1
+    for block in range(len(codes.blocks)):
+        while starts[number + 1] <= start + block:
+            number += 1
+        first = ends[number] + (start + block - starts[number]) * BLOCK
+        for slot in range(min(BLOCK, ends[number + 1] - first)):
+            row = order[first + slot]
+            codes.slopes[block, slot], codes.offsets[block, slot] = slopes[row], offsets[row]
+            codes.ids[block, slot] = row
+            place, shift = 2 * (slot % 8) + slot // 8 % 2, np.uint8(0 if slot < BLOCK // 2 else 4)
+            for byte in range(packed.shape[1]):
+                pair, at = packed[row, byte], byte % 2 * 32 + place
+                codes.blocks[block, byte // 2, at] |= (pair & np.uint8(15)) << shift
+                codes.blocks[block, byte // 2, at + 16] |= (pair >> np.uint8(4)) << shift
+
+
+@compiled
+def keep_nearest(
+    products: Any, squares: Any, first: int, own: Any, kept: int, scores: Any, rows: Any, counts: Any, limits: Any
+) -> None:
+    """Add those of some rows that may be among the `kept` nearest of each query to what was found so far.
+
+    A score is the square of a row less twice its product with the query, in the numbers that come in.
+
+    Args:
+        products: (queries, n) of each query and row.
+        squares: (n,) of each row.
+        first: the first of the rows, which stand side by side.
+        own: (queries,) the row that is left out, -1 = none.
+        kept: how many are wanted.
+        scores: (queries, more than kept) of what was found.
+        rows: int64, as `scores`.
+        counts: (queries,) how many were found.
+        limits: (queries,) no score above it is of interest.
+    """
+    step = 64
+    for query in range(len(products)):
+        count, limit, left_out = counts[query], limits[query], own[query] - first
+        for start in range(0, len(squares), step):
+            until = min(start + step, len(squares))
+            below = 0
+            for at in range(start, until):  # nothing but this, so that it becomes vector code
+                below += squares[at] - (products[query, at] + products[query, at]) <= limit
+            if below == 0:
+                continue
+            for at in range(start, until):
+                score = squares[at] - (products[query, at] + products[query, at])
+                if score > limit or at == left_out:
+                    continue
+                scores[query, count], rows[query, count] = score, first + at
+                count += 1
+                if count == scores.shape[1]:
+                    limit = keep_smallest(scores[query], rows[query], count, kept)
+                    count = kept
+        counts[query], limits[query] = count, limit

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sameitem.engine.build import Block, write_version
 from sameitem.engine.index import Index
-from sameitem.engine.lists import Lists, lay_out, open_lists, packed_codes
+from sameitem.engine.lists import Draft, packed_codes
 from sameitem.engine.manifest import Manifest
 from sameitem.engine.members import Members
 
@@ -69,7 +69,7 @@ def write_merged(
     manifest = write_version(
         folder,
         _blocks(index, entries),
-        lambda _rows: _lists(index, entries),
+        lambda _rows: _draft(index, entries),
         members=members,
         version=version,
         model_version=index.manifest.model_version,
@@ -88,7 +88,7 @@ def _blocks(index: Index, entries: NDArray[np.int64]) -> Iterator[Block]:
         yield index.features(part), index.colours_of(part).astype(np.float32)
 
 
-def _lists(index: Index, entries: NDArray[np.int64]) -> Lists:
+def _draft(index: Index, entries: NDArray[np.int64]) -> Draft:
     """Return the lists with the codes of some entries, who are numbered anew."""
     lists, delta, built = index.lists, index.delta, len(index.rows)
     slots = np.empty(built, np.int64)
@@ -103,13 +103,11 @@ def _lists(index: Index, entries: NDArray[np.int64]) -> Lists:
         packed.append(packed_codes(codes, some))
         numbers.append(np.stack([array.reshape(-1)[some] for array in (codes.slopes, codes.offsets)]))
     slopes, offsets = np.concatenate(numbers, axis=1)
-    list_of_row = delta.list_of_row.take(entries)
-    starts, codes = lay_out(np.concatenate(packed), slopes, offsets, list_of_row, len(lists.centres))
-    return open_lists(
-        np.asarray(lists.signs),
-        np.asarray(lists.centres),
-        starts,
-        list_of_row,
-        codes,
-        is_hamming=lists.is_hamming,
+    return Draft(
+        signs=np.asarray(lists.signs),
+        centres=np.asarray(lists.centres),
+        list_of_row=delta.list_of_row.take(entries),
+        packed=np.concatenate(packed),
+        slopes=slopes,
+        offsets=offsets,
     )
