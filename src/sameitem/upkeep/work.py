@@ -26,7 +26,8 @@ _STEPS = {  # of a build, in order: percent of its time, roughly
     "near-duplicates": 5,
     "category": 5,
     "index": 5,
-    "certificate": 11,
+    "certificate": 9,
+    "scores": 2,
     "publish": 2,
 }
 _SEARCHES = 80.0  # percent where the searching of a comparison begins, after the build it may need
