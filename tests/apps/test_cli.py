@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,11 @@ class TestAShop:
         photo = next((drawn.folder / "queries").iterdir())
         found = sameitem("--shop", folder, "search", photo, "--num", "3", "--json")
         assert len(json.loads(found.stdout)["results"]) == 3
+        why = sameitem("--shop", folder, "search", photo, "--num", "3", "--explain")
+        assert "by the vote of the most alike labelled images" in why.stdout
+        assert re.search(r"1\s+0\.\d{3} .* x [+-]0\.\d{3} = [+-]\d+\.\d{2}\s+\d+\.\d%", why.stdout)
+        parts = json.loads(sameitem("--shop", folder, "search", photo, "--explain", "--json").stdout)
+        assert {result["explain"]["curve"]["source"] for result in parts["results"]} <= {"category", "common"}
         listed = json.loads(sameitem("index", "list", "--shop", folder, "--json").stdout)
         assert [version["version"] for version in listed["versions"]] == [built["version"]]
         shown = json.loads(sameitem("index", "show", "--shop", folder, "--json").stdout)

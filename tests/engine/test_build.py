@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, CREATED, Drawn, draw, histograms, unit_rows, write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
-from sameitem.engine.build import seal, write_index
+from sameitem.engine.build import add_extra, seal, write_index
 from sameitem.engine.files import ArrayWriter
 from sameitem.engine.index import open_index
 from sameitem.engine.lists import lists_for, make_lists
@@ -145,6 +145,15 @@ def test_sealing_adds_the_certificate_and_guards_files_put_beside(tmp_path: Path
     (tmp_path / "index" / "more" / "names.txt").write_text("b")
     with pytest.raises(ConflictError, match=r"more/names\.txt has another content"):
         open_index(tmp_path / "index")
+
+
+def test_extras_join_those_that_are_there(tmp_path: Path) -> None:
+    write(tmp_path / "index", draw(4, entries=5))
+    before = seal(tmp_path / "index", certificate=CERTIFICATE)
+    add_extra(tmp_path / "index", {"seq": 1, "told": "one"})
+    manifest = add_extra(tmp_path / "index", {"told": "other"})
+    assert manifest == replace(before, extra={**before.extra, "seq": 1, "told": "other"})
+    assert open_index(tmp_path / "index").manifest == manifest
 
 
 def test_only_a_built_index_can_be_sealed(tmp_path: Path) -> None:

@@ -249,6 +249,7 @@ def search(
     category: Annotated[str, typer.Option(metavar="ID", help="Search only this category.")] = "",
     filter_: Annotated[str, typer.Option("--filter", metavar="EXPR", help='price < 50 AND brand = "Lumo"')] = "",
     num: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how category and scores came about.")] = False,
     shop: ShopOption = None,
     as_json: JsonOption = False,
     settings: SetOption = None,
@@ -269,10 +270,10 @@ def search(
         )
         answer = Searcher(opened).search(request)
         if as_json:
-            _print_json(search_answer(answer, request_id=answer.search_id, fields=None))
+            _print_json(search_answer(answer, request_id=answer.search_id, fields=None, explain=explain))
         else:
             with _terminal(False) as terminal:
-                terminal.show_answer(answer)
+                terminal.show_answer(answer, explain=explain)
 
 
 @app.command()

@@ -163,6 +163,18 @@ def seal(folder: Path, *, certificate: Certificate, files: Sequence[str] = ()) -
     return manifest
 
 
+def add_extra(folder: Path, extra: Mapping[str, Any]) -> Manifest:
+    """Put more JSON values into the extras of the manifest of a version that is being built.
+
+    Raises:
+        NotFoundError: no built index version there.
+    """
+    manifest = read_manifest(folder)
+    manifest = replace(manifest, extra={**manifest.extra, **extra})
+    write_manifest(folder, manifest)
+    return manifest
+
+
 def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int]) -> dict[str, FileEntry]:
     entries, dim = shape
     with ExitStack() as stack:

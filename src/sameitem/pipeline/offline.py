@@ -1,6 +1,6 @@
 """The daily build (article figure 1, left half), read from top to bottom.
 
-selection by attributes and quality -> subject and feature -> near-duplicates -> category -> index -> publish
+selection by attributes and quality -> subject and feature -> near-duplicates -> category -> index -> scores -> publish
 
 Each step streams, counts what it dropped and why, and reads what the step before wrote; features that were computed on
 an earlier day are taken from the cache, so that a daily run costs what the day changed.
@@ -30,7 +30,7 @@ from sameitem.category.reference import ReferenceSet, choose_reference, write_re
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import ConflictError, InputError
 from sameitem.core.records import CatalogueImage, ImageId, Product
-from sameitem.engine.build import COLOUR_BINS, seal, write_index
+from sameitem.engine.build import COLOUR_BINS, add_extra, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
@@ -41,6 +41,7 @@ from sameitem.pipeline.extraction import NO_PICTURE, extract, picture
 from sameitem.pipeline.gallery import REFERENCE
 from sameitem.pipeline.generations import kept_for_rollback
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
+from sameitem.pipeline.same_item import EXTRA, as_extra, ask_gallery, fit_curves
 from sameitem.pipeline.shop import Shop
 
 Tell = Callable[[str, float], None]  # name of the step, share of it that is done
@@ -227,6 +228,9 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 queries=_real_queries(shop, embedder),
             )
             seal(folder, certificate=certificate, files=tables)
+        with steps.step("scores"):
+            curves = fit_curves(ask_gallery(open_index(folder), [tops[row] for row in rows]))
+            add_extra(folder, {EXTRA: as_extra(curves)})
         with steps.step("publish"):
             if beside is None:
                 _publish(shop, folder, embedder.version)

@@ -1,7 +1,7 @@
 """One query (article figure 1, right half), read from top to bottom.
 
 photo -> intake -> subject and the model's word on the category -> feature -> category -> coarse filter and fine ranking
--> answer, and the list that was shown written down, so that clicks can refer to it.
+-> scores -> answer, and the list that was shown written down, so that clicks can refer to it.
 """
 
 import logging
@@ -35,6 +35,7 @@ from sameitem.features.subject import Subject, centred_views, detected_part, par
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
 from sameitem.pipeline.following import refresh, take_in
 from sameitem.pipeline.gallery import Gallery, Listing
+from sameitem.pipeline.same_item import Judgement, judge, read_curves, rivals_of
 from sameitem.pipeline.shop import Shop
 
 MAX_DEPTH = 1000  # start + num
@@ -89,8 +90,18 @@ class Result:
     image: CatalogueImage
     product: Product
     category_id: str
-    visual_score: float  # cosine of the features, clipped to 0..1
+    judgement: Judgement
     duplicates: tuple[Listing, ...]
+
+    @property
+    def score(self) -> float:
+        """Return the probability that it shows the same item, 0..1."""
+        return self.judgement.score
+
+    @property
+    def visual_score(self) -> float:
+        """Return the cosine of the features of query and image, clipped to 0..1 (larger is more alike)."""
+        return min(1.0, max(0.0, self.judgement.cosine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,8 @@ class SearchAnswer:
     categories: tuple[CategoryScore, ...]
     model_category_id: str  # what the model alone says, "" = nothing
     knn_category_id: str  # what the vote alone says, "" = nothing
+    model_categories: tuple[CategoryScore, ...]  # the same in full, best first
+    knn_categories: tuple[CategoryScore, ...]
     searched_categories: tuple[str, ...]  # top categories that the search was routed to; empty = it was not
     box: Box  # pixels of the upright photo
     box_source: str  # "caller", "detected" or "whole_photo"
@@ -262,7 +275,8 @@ class Searcher:
         wanted = _checked(request)
         with stage("catalogue"):
             gallery = self.gallery()
-            allowed = gallery.allowed(wanted, categories=request.categories, now=datetime.now(UTC))
+            now = datetime.now(UTC)
+            allowed = gallery.allowed(wanted, categories=request.categories, now=now)
         with stage("intake"):
             picture = self._take(request, record=record)
         with stage("detect"):
@@ -288,7 +302,7 @@ class Searcher:
         faults = _disk_reads()
         with stage("engine"):
             own = gallery.products.row_of(request.image_of[0]) if request.image_of else None
-            depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
+            depth = MAX_DEPTH if request.score_threshold > 0 else max(2, request.start + request.num)
             hits = gallery.index.search(
                 feature,
                 k=depth,
@@ -298,8 +312,27 @@ class Searcher:
                 colour=colour,
                 colour_weight=weight,
             )
+            everything = gallery.allowed(None, categories=(), now=now)
+            if allowed is everything and request.distinct_product and not weight:
+                nearest = hits[:2]
+            else:
+                nearest = gallery.index.search(
+                    feature, k=2, allowed=everything, without_product=own, one_per_product=True
+                )
+        with stage("scores"):
+            curves = read_curves(gallery.index.manifest.extra)
+            judged = judge(
+                gallery.index,
+                hits,
+                [gallery.top_of(hit) for hit in hits],
+                query=feature,
+                rivals=rivals_of(gallery.index.members, nearest, curves.unrelated),
+                curves=curves,
+                colour=colour,
+                colour_weight=weight,
+            )
         with stage("answer"):
-            good = [hit for hit in hits if visual_score(hit) >= request.score_threshold]
+            good = [(hit, why) for hit, why in zip(hits, judged, strict=True) if why.score >= request.score_threshold]
             page = good[request.start : request.start + request.num]
             results = self._results(gallery, page, first_rank=request.start + 1)
             found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
@@ -316,6 +349,8 @@ class Searcher:
             categories=categories,
             model_category_id=predicted.model,
             knn_category_id=predicted.knn,
+            model_categories=tuple(self._scored(*one) for one in sorted(query.told, key=lambda told: -told[1])),
+            knn_categories=tuple(self._scored(*one) for one in vote if one[1] > 0),
             searched_categories=routed,
             box=query.box,
             box_source=query.box_source,
@@ -364,16 +399,16 @@ class Searcher:
     def _categories(
         self, gallery: Gallery, predicted: Prediction, given: Sequence[str]
     ) -> tuple[tuple[CategoryScore, ...], str]:
-        def scored(top: str, score: float) -> CategoryScore:
-            category = self._shop.taxonomy.category(top)
-            return CategoryScore(top, category.name if category else top, score)
-
-        ranked = [scored(top, score) for top, score in predicted.ranked()]
+        ranked = [self._scored(top, score) for top, score in predicted.ranked()]
         if not given:
             return tuple(ranked), predicted.source
-        chosen = [scored(top, 1.0) for top in gallery.tops(given)]
+        chosen = [self._scored(top, 1.0) for top in gallery.tops(given)]
         rest = [category for category in ranked if category.id not in {one.id for one in chosen}]
         return (*chosen, *rest), CALLER
+
+    def _scored(self, top: str, score: float) -> CategoryScore:
+        category = self._shop.taxonomy.category(top)
+        return CategoryScore(top, category.name if category else top, score)
 
     def _route(
         self, gallery: Gallery, allowed: Sieve, wanted: Filter | None, predicted: Prediction, given: Sequence[str]
@@ -390,10 +425,12 @@ class Searcher:
         inside = gallery.allowed(wanted, categories=(), now=datetime.now(UTC), tops=routed)
         return (routed, inside) if inside.entries else ((), allowed)
 
-    def _results(self, gallery: Gallery, hits: Sequence[EntryHit], *, first_rank: int) -> tuple[Result, ...]:
-        listings = self._shop.catalogue.listings([hit.image_id for hit in hits])
+    def _results(
+        self, gallery: Gallery, page: Sequence[tuple[EntryHit, Judgement]], *, first_rank: int
+    ) -> tuple[Result, ...]:
+        listings = self._shop.catalogue.listings([hit.image_id for hit, _ in page])
         results: list[Result] = []
-        for hit in hits:
+        for hit, judgement in page:
             if hit.image_id not in listings:  # deleted since this query began
                 continue
             image, product = listings[hit.image_id]
@@ -402,7 +439,7 @@ class Searcher:
                 image=image,
                 product=product,
                 category_id=gallery.top_of(hit),
-                visual_score=visual_score(hit),
+                judgement=judgement,
                 duplicates=gallery.folded(hit),
             )
             results.append(result)
@@ -415,7 +452,7 @@ class Searcher:
                 product_id=result.product.product_id,
                 image_name=result.image.name,
                 image_id=result.image.image_id,
-                score=result.visual_score,
+                score=result.score,
             )
             for result in answer.results
         )
@@ -443,11 +480,6 @@ def _disk_reads() -> int:
 def _findable(allowed: Sieve, distinct_product: bool) -> int:
     """Return how many results there are to page through: products, or distinct pictures."""
     return allowed.products if distinct_product else allowed.entries
-
-
-def visual_score(hit: EntryHit) -> float:
-    """Return the cosine of query and image, clipped to 0..1 (larger is more alike)."""
-    return min(1.0, max(0.0, 1.0 - hit.distance / 2))
 
 
 def _find_subject(detector: Detector | None, picture: _Picture, request: SearchRequest) -> _Query:

@@ -27,7 +27,8 @@ _STEPS = {  # of a build, in order: percent of its time, roughly
     "near-duplicates": 5,
     "category": 5,
     "index": 5,
-    "certificate": 11,
+    "certificate": 9,
+    "scores": 2,
     "publish": 2,
 }
 _COMPACTION_BEGINS = {"follow": 0.0, "index": 10.0, "certificate": 40.0, "publish": 98.0}  # percent
