@@ -12,7 +12,7 @@ from sameitem.evaluation.engine_peers import OURS
 
 LOWEST = 0.8  # recall that is drawn
 _FINEST = 5e-5  # the smallest miss that is told from none
-_TICKS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+_TICKS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0)
 _WIDTH, _HEIGHT = 1040, 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 190, 64, 58  # margins; names stand in the right one
 _APART = 19  # between two names, pixels
@@ -23,7 +23,7 @@ _SHAPES = (  # paths around 0,0
     "M0 -6L5 0L0 6L-5 0Z",
     "M-4.5 -4.5L4.5 4.5M-4.5 4.5L4.5 -4.5",
     "M-5.5 0H5.5M0 -5.5V5.5",
-    "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0 -5 0Z",
+    "M-5 -5H5L-5 5H5Z",
     "M-5.5 0H5.5M0 -5.5V5.5M-4 -4L4 4M-4 4L4 -4",
     "M-3 -5.5H3V5.5H-3Z",
     "M-5.5 -3H5.5V3H-5.5Z",
@@ -127,7 +127,7 @@ def _looks(name: str, names: Sequence[str]) -> tuple[str, str]:
     """Return the shape and the ink of an engine."""
     if name == OURS:
         return _OWN_SHAPE, _OWN_INK
-    place = sorted(names).index(name)
+    place = sorted({*names} - {OURS}).index(name)
     return _SHAPES[place % len(_SHAPES)], _INKS[place % len(_INKS)]
 
 
