@@ -1,8 +1,8 @@
 """The engine beside other engines: one process, the same vectors, each with its best settings.
 
-Every engine is given a grid of settings. Its cheapest one that reaches the asked recall is timed in turns with those
-of the others: whatever else the machine does meanwhile hits all of them. Costs are processor time, which a busy machine
-disturbs less than wall time; the least of several turns counts.
+Every engine is given a grid of settings. Its cheapest ones at a first look that reach the asked recall are timed in
+turns with those of the others: whatever else the machine does meanwhile hits all of them. Costs are processor time,
+which a busy machine disturbs less than wall time; the least of several turns counts, and the best setting.
 """
 
 import time
@@ -21,6 +21,7 @@ from sameitem.evaluation.engine_peers import OURS, PEERS, Contender, Search, Tel
 
 DEPTHS = (10, 60)
 TURNS = 5
+CHOICES = 3  # settings of an engine that are timed in turns, of batches and of single queries each
 SINGLES = 300  # queries that are asked one by one
 GLANCES = 100  # queries that are asked one by one of every setting
 TURN_S = 1.0  # of processor time, at most, of one setting in one turn; slow engines are asked less often
@@ -176,8 +177,7 @@ def bench(
         results = []
         for one in asked:
             tell(f"recall {one:g}, in turns")
-            chosen = [_best(reach) for some in tried.values() if (reach := _reach(some, one))]
-            lines = _in_turns(chosen, queries, truth)
+            lines = _in_turns([reach for some in tried.values() if (reach := _reach(some, one))], queries, truth)
             short = {name: max(t.recall for t in some) for name, some in tried.items() if not _reach(some, one)}
             results.append(Bench(len(vectors), vectors.shape[1], one, lines, short, _ratios(lines), []))
         if fronts:
@@ -203,7 +203,7 @@ def _try(contender: Contender, label: str, search: Search, queries: Vectors, tru
     begun = time.process_time()
     found = search(queries, DEPTHS[0])
     batch_s = time.process_time() - begun
-    glanced = queries[:GLANCES]
+    glanced = _as_many(queries[:GLANCES], batch_s / len(queries))
     single_s = batch_s / len(queries)
     if contender.has_batch:
         single_s = min(_cpu_of_singles(search, glanced)[0] for _ in range(2)) / len(glanced)
@@ -212,11 +212,6 @@ def _try(contender: Contender, label: str, search: Search, queries: Vectors, tru
 
 def _reach(tried: Sequence[_Tried], asked: float) -> list[_Tried]:
     return [one for one in tried if one.recall >= asked]
-
-
-def _best(reach: Sequence[_Tried]) -> tuple[_Tried, _Tried]:
-    """Return the cheapest settings for batches and for single queries."""
-    return min(reach, key=lambda one: one.batch_s), min(reach, key=lambda one: one.single_s)
 
 
 def _cpu_of_singles(search: Search, queries: Vectors) -> tuple[float, list[float]]:
@@ -266,35 +261,47 @@ def _as_many(queries: Vectors, each_s: float) -> Vectors:
     return queries[: max(FEWEST, int(TURN_S / each_s))]
 
 
-def _in_turns(chosen: Sequence[tuple[_Tried, _Tried]], queries: Vectors, truth: NDArray[np.int64]) -> list[Line]:
-    batch_s, single_s = [float("inf")] * len(chosen), [float("inf")] * len(chosen)  # for one query
-    waited: list[list[float]] = [[] for _ in chosen]
+def _with_batch(some: Sequence[_Tried]) -> list[_Tried]:
+    return [one for one in some if one.contender.has_batch]
+
+
+def _in_turns(reached: Sequence[Sequence[_Tried]], queries: Vectors, truth: NDArray[np.int64]) -> list[Line]:
+    """Time the cheapest settings of each engine in turns, and return the best of each."""
+    batches = [sorted(_with_batch(some), key=lambda one: one.batch_s)[:CHOICES] for some in reached]
+    alones = [sorted(some, key=lambda one: one.single_s)[:CHOICES] for some in reached]
+    batch_s: dict[_Tried, float] = {}  # for one query
+    single_s: dict[_Tried, float] = {}
+    waited: dict[_Tried, list[float]] = {one: [] for some in alones for one in some}
     for _ in range(TURNS):
-        for place, (batch, alone) in enumerate(chosen):
-            if batch.contender.has_batch:
-                some = _as_many(queries, batch.batch_s / len(queries))
+        for together, alone in zip(batches, alones, strict=True):
+            for one in together:
+                asked = _as_many(queries, one.batch_s / len(queries))
                 begun = time.process_time()
-                batch.search(some, DEPTHS[0])
-                batch_s[place] = min(batch_s[place], (time.process_time() - begun) / len(some))
-            some = _as_many(queries[:SINGLES], alone.single_s)
-            spent, each = _cpu_of_singles(alone.search, some)
-            single_s[place] = min(single_s[place], spent / len(some))
-            waited[place] += each
+                one.search(asked, DEPTHS[0])
+                spent = (time.process_time() - begun) / len(asked)
+                batch_s[one] = min(spent, batch_s.get(one, spent))
+            for one in alone:
+                asked = _as_many(queries[:SINGLES], one.single_s)
+                whole, each = _cpu_of_singles(one.search, asked)
+                single_s[one] = min(whole / len(asked), single_s.get(one, whole))
+                waited[one] += each
     lines = []
-    for place, (batch, alone) in enumerate(chosen):
-        built = list({id(one.contender): one.contender for one in (batch, alone)}.values())
+    for together, alone in zip(batches, alones, strict=True):
+        single = min(alone, key=single_s.__getitem__)
+        best = min(together, key=batch_s.__getitem__, default=single)
+        built = list({id(one.contender): one.contender for one in (best, single)}.values())
         held = [contender.bytes_per_vector for contender in built]
         line = Line(
-            name=batch.contender.name,
-            setting=batch.label if batch is alone else f"{batch.label}; single {alone.label}",
-            recall10=round(batch.recall, 4),
-            recall60=round(recall(batch.search(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
-            qps_cpu_batch=round(1 / batch_s[place]) if batch.contender.has_batch else None,
-            qps_cpu_single=round(1 / single_s[place]),
+            name=best.contender.name,
+            setting=best.label if best is single else f"{best.label}; single {single.label}",
+            recall10=round(best.recall, 4),
+            recall60=round(recall(best.search(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
+            qps_cpu_batch=round(1 / batch_s[best]) if together else None,
+            qps_cpu_single=round(1 / single_s[single]),
             bytes_per_vector=None if None in held else round(sum(filter(None, held)), 1),
             build_cpu_s=round(sum(contender.build_cpu_s for contender in built), 1),
-            p50_ms=round(1e3 * float(np.median(waited[place])), 3),
-            p99_ms=round(1e3 * float(np.quantile(waited[place], 0.99)), 3),
+            p50_ms=round(1e3 * float(np.median(waited[single])), 3),
+            p99_ms=round(1e3 * float(np.quantile(waited[single], 0.99)), 3),
         )
         lines.append(line)
     return lines

@@ -82,7 +82,9 @@ def ours(vectors: Vectors, _scratch: Path, tell: Tell) -> Iterator[Contender]:
 
     settings = [
         (f"probes {probes}, candidates {candidates}, slack {slack}", search(Effort(probes, candidates, slack)))
-        for probes, candidates, slack in itertools.product(_probes(len(lists.centres)), (50, 100, 200), (0.02, 0.05))
+        for probes, candidates, slack in itertools.product(
+            _probes(len(lists.centres)), (50, 100, 200), (0.02, 0.05, 0.1)
+        )
     ]
     held: list[NDArray[Any]] = [lists.centres, lists.starts, lists.list_of_row]
     for codes in (lists.codes, lists.centre_codes):

@@ -14,7 +14,7 @@ LOWEST = 0.8  # recall that is drawn
 _FINEST = 5e-5  # the smallest miss that is told from none
 _TICKS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0)
 _WIDTH, _HEIGHT = 1040, 640
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 190, 64, 58  # margins; names stand in the right one
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 200, 64, 58  # margins; names stand in the right one
 _APART = 19  # between two names, pixels
 _SHAPES = (  # paths around 0,0
     "M-4 -4H4V4H-4Z",
@@ -100,10 +100,10 @@ def plot(points: Sequence[Point], *, title: str) -> str:
     ends.sort()
     for (level, end, name), place in zip(ends, _apart([level for level, _, _ in ends]), strict=True):
         shape, ink = _looks(name, names)
-        parts.append(f'<path class="lead" d="M{end + 8:.1f} {level:.1f}L{right + 8} {place:.1f}"/>')
-        parts.append(_mark(shape, ink, right + 18, place, faded=False))
+        parts.append(f'<path class="lead" d="M{end + 8:.1f} {level:.1f}L{right + 24} {place:.1f}"/>')
+        parts.append(_mark(shape, ink, right + 34, place, faded=False))
         strong = ' class="strong"' if name == OURS else ""
-        parts.append(f'<text{strong} x="{right + 30}" y="{place + 4:.1f}">{html.escape(name)}</text>')
+        parts.append(f'<text{strong} x="{right + 46}" y="{place + 4:.1f}">{html.escape(name)}</text>')
     below = "recall@10 (misses on a log scale)"
     about = "Every mark is a setting; a line joins those that no other of the same engine beats. Upper right is better."
     return (
