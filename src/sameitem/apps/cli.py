@@ -363,14 +363,24 @@ def bench_engine(
     vectors: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own features instead: .npy, (rows, dim) of unit length.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw recall against speed of every setting: .svg.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time our engine beside those that are installed: faiss-cpu, zvec."""
+    """Time our engine beside those that are installed: faiss-cpu, hnswlib, lancedb, scann, usearch, zvec."""
     from sameitem.evaluation.engine_bench import bench, draw_vectors, read_vectors
+    from sameitem.evaluation.engine_plot import write_plot
 
     with _terminal(as_json) as terminal:
+        if plot and not plot.parent.is_dir():
+            raise InputError(f"no folder {plot.parent} for the plot", field="plot")
         drawn = read_vectors(vectors, queries=queries) if vectors else draw_vectors(rows, dim, queries=queries)
-        (result,) = bench(*drawn, asked=[recall], tell=lambda what: terminal.tell(what, 0.0, {}))
+        (result,) = bench(
+            *drawn, asked=[recall], tell=lambda what: terminal.tell(what, 0.0, {}), fronts=plot is not None
+        )
+        if plot:
+            write_plot(result, plot)
         if as_json:
             _print_json(result.as_json())
         else:
