@@ -120,6 +120,8 @@ def write_version(
         "member_image_id.npy": members.image_id.astype(np.int64),
         "member_entry.npy": members.entry.astype(np.int64),
         "member_product.npy": members.product.astype(np.int32),
+        "entry_start.npy": members.start,
+        "entry_member.npy": members.representative,
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
     files |= _write_blocks(part, blocks, (entries, dim))

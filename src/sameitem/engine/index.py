@@ -257,14 +257,19 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
         raise ConflictError(f"index version {folder.name} is damaged: {'; '.join(wrong)}; run `sameitem build`")
     entries, members = manifest.counts.entries, manifest.counts.members
     try:
+        found = Members(
+            entry_image_id=_array(folder / "entry_image_id.npy", np.int64, (entries,)),
+            image_id=_array(folder / "member_image_id.npy", np.int64, (members,)),
+            entry=_array(folder / "member_entry.npy", np.int64, (members,)),
+            product=_array(folder / "member_product.npy", np.int32, (members,)),
+        )
+        found.share(
+            _array(folder / "entry_start.npy", np.int32, (entries + 1,)),
+            _array(folder / "entry_member.npy", np.int32, (entries,)),
+        )
         return Index(
             manifest=manifest,
-            members=Members(
-                entry_image_id=_array(folder / "entry_image_id.npy", np.int64, (entries,)),
-                image_id=_array(folder / "member_image_id.npy", np.int64, (members,)),
-                entry=_array(folder / "member_entry.npy", np.int64, (members,)),
-                product=_array(folder / "member_product.npy", np.int32, (members,)),
-            ),
+            members=found,
             lists=_lists(folder, manifest),
             rows=_array(folder / "rows.npy", np.float16, (entries, manifest.dim)),
             colours=_array(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)),

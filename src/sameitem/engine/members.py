@@ -43,8 +43,8 @@ class Members:
     image_id: NDArray[np.int64]  # (members,) each image once
     entry: NDArray[np.int64]  # (members,) row of the entry
     product: NDArray[np.int32]  # (members,) row of the product
-    start: NDArray[np.int64] = field(init=False)  # (entries + 1,) members of entry i: start[i] to start[i + 1]
-    representative: NDArray[np.int64] = field(init=False)  # (entries,) member row of the representative
+    start: NDArray[np.int32] = field(init=False)  # (entries + 1,) members of entry i: start[i] to start[i + 1]
+    representative: NDArray[np.int32] = field(init=False)  # (entries,) member row of the representative
     _image_ids: Growing[np.int64] = field(init=False)
     _products: Growing[np.int32] = field(init=False)
     _most: Growing[np.int32] = field(init=False)  # largest product row so far: of what was built, then of each addition
@@ -52,14 +52,25 @@ class Members:
     def __post_init__(self) -> None:
         _check_members(self)
         entries = len(self.entry_image_id)
-        object.__setattr__(self, "start", np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int64))
+        object.__setattr__(self, "start", np.searchsorted(self.entry, np.arange(entries + 1)).astype(np.int32))
         own = np.flatnonzero(self.image_id == self.entry_image_id[self.entry])
         if len(own) != entries:
             raise InputError(f"need each of {entries} entries among its own members, found {len(own)}")
-        object.__setattr__(self, "representative", own)
+        object.__setattr__(self, "representative", own.astype(np.int32))
         object.__setattr__(self, "_image_ids", Growing(self.image_id))
         object.__setattr__(self, "_products", Growing(self.product))
         object.__setattr__(self, "_most", Growing(np.array([self.product.max(initial=-1)], np.int32)))
+
+    def share(self, start: NDArray[np.int32], representative: NDArray[np.int32]) -> None:
+        """Use arrays that lie on the disk, for all processes once, instead of those worked out here.
+
+        Raises:
+            InputError: they are not the same.
+        """
+        if not (np.array_equal(start, self.start) and np.array_equal(representative, self.representative)):
+            raise InputError("entry_start.npy or entry_member.npy does not fit the members")
+        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "representative", representative)
 
     def __len__(self) -> int:
         return len(self._products)  # the last to grow
@@ -173,7 +184,7 @@ class Members:
     def representatives(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the member rows of the representatives of some entries."""
         built = len(self.entry_image_id)
-        known = self.representative[np.minimum(entries, built - 1)]
+        known = self.representative[np.minimum(entries, built - 1)].astype(np.int64)
         return np.where(entries < built, known, len(self.image_id) + entries - built)
 
 
