@@ -153,14 +153,24 @@ class Members:
             np.minimum.at(reached_at, product, place[owner])
             may_show = reached_at[product] == place[owner]
             order = order[np.unique(place[owner[may_show]])]
-        hits = []
-        for i in order[:k]:
-            part = slice(*np.searchsorted(owner, (i, i + 1)))
-            showable = member[part][may_show[part]]
-            row = shown[i] if shown[i] in showable else showable[0]
-            duplicates = tuple(int(other) for other in member[part] if other != row)
-            image_id = ImageId(int(self.image_ids_of(np.array([row]))[0]))
-            hits.append(EntryHit(float(distances[i]), image_id, int(row), int(entries[i]), duplicates))
+        best = order[:k].tolist()
+        bounds, listed = np.searchsorted(owner, np.arange(len(entries) + 1)).tolist(), member.tolist()
+        chosen, folded = [], []
+        for i in best:
+            there = listed[bounds[i] : bounds[i + 1]]
+            row = there[0]
+            if len(there) > 1:
+                showable = [one for one, may in zip(there, may_show[bounds[i] : bounds[i + 1]], strict=True) if may]
+                row = int(shown[i]) if shown[i] in showable else showable[0]
+            chosen.append(row)
+            folded.append(tuple(one for one in there if one != row) if len(there) > 1 else ())
+        image_ids = self.image_ids_of(np.array(chosen, np.int64)).tolist()
+        hits = [
+            EntryHit(distance, ImageId(image_id), row, entry, duplicates)
+            for distance, image_id, row, entry, duplicates in zip(
+                distances[best].tolist(), image_ids, chosen, entries[best].tolist(), folded, strict=True
+            )
+        ]
         return sorted(hits)
 
     def _allowed_members(
