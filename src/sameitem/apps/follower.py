@@ -19,7 +19,7 @@ from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
 LOCK = ".follow.lock"
-BUSY_S, IDLE_S = 0.01, 0.1  # between two looks: while something changes, and else
+BUSY_S, IDLE_S = 0.03, 0.1  # between two looks: while something changes, and else
 CALM_S = 2.0  # without a change, after which nothing changes
 SULK_S = 5.0  # after an error
 _log = logging.getLogger(__name__)

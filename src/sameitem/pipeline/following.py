@@ -21,6 +21,7 @@ from sameitem.pipeline.extraction import extract
 from sameitem.pipeline.gallery import Gallery, NewMember
 from sameitem.pipeline.shop import Shop
 
+CHANGES = 10_000  # of the change log that are read at once
 COMPUTED = 16  # pictures whose features are computed at once: others wait no longer than that
 LOOKED_UP = 256  # pictures whose features are looked up at once
 _log = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ Pair = tuple[CatalogueImage, Product]
 def refresh(gallery: Gallery, catalogue: Catalogue) -> None:
     """Take in what was deleted and what is new about products, and note which pictures are to be added."""
     with gallery.lock:
-        while changes := catalogue.changes_since(gallery.seq):
+        is_more = True
+        while is_more and (changes := catalogue.changes_since(gallery.seq, limit=CHANGES)):
             _take_changes(gallery, catalogue, changes)
             gallery.seq = changes[-1].seq
+            is_more = len(changes) == CHANGES
 
 
 def _take_changes(gallery: Gallery, catalogue: Catalogue, changes: Sequence[Change]) -> None:

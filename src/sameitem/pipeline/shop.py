@@ -33,6 +33,7 @@ class Shop:
     settings: Settings
     _embedders: dict[str, Embedder] = field(default_factory=dict, init=False, repr=False, compare=False)
     _detectors: dict[str, Detector | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _caches: dict[str, FeatureCache] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def database(self) -> Engine:
@@ -141,7 +142,9 @@ class Shop:
 
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""
-        return FeatureCache(self.folder / "features", embedder.version, embedder.dim)
+        if embedder.version not in self._caches:
+            self._caches[embedder.version] = FeatureCache(self.folder / "features", embedder.version, embedder.dim)
+        return self._caches[embedder.version]
 
     def close(self) -> None:
         """End the decoding processes and the database's connections, as far as they were started."""
