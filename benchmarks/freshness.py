@@ -4,9 +4,10 @@
 
 A shop is made of drawn vectors. This process is a server without HTTP: a thread follows the catalogue, another searches
 as fast as it can. A second process adds, replaces and deletes images at the rate asked for, each in a transaction of
-its own, their features already in the cache. Phases with and without updates take turns. Then, with both going on,
-every few milliseconds each change that was written is searched for: from the beginning of its write to the first search
-that shows it.
+its own, their features already in the cache. Three kinds of phases take turns: searches alone, beside that process
+writing to another shop (what a busy second processor costs), and beside it writing to this one. Then, with both going
+on, every few milliseconds each change that was written is searched for: from the beginning of its write to the first
+search that shows it.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from sameitem.apps.follower import Follower
+from sameitem.apps.server import SWITCH_S
 from sameitem.catalog.store import Listing, NewImage
 from sameitem.core.database import write
 from sameitem.core.records import ContentHash, ImageKind, Product, ProductId, Quality
@@ -196,28 +198,36 @@ def main() -> None:
         keep_writing(options.write, options.rate)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "shop"
+        sys.setswitchinterval(SWITCH_S)  # as the server does
         shop, queries = make_shop(folder, options.rows)
         searcher = Searcher(shop)
         searcher.gallery().index.warm()
         follower = Follower(shop, searcher, wake_runner=lambda: None)
         throughput(searcher, queries, 1.0)
-        pairs = []
+        elsewhere = Path(temporary) / "elsewhere"
+        found_shop(elsewhere)
+        turns = []
         for turn in range(max(2, int(options.seconds / TURN_S))):
-            alone = throughput(searcher, queries, TURN_S)
-            heard: list[list[str]] = []
-            with writer(folder, options.rate, heard.append):
-                before = len(heard)
-                beside = throughput(searcher, queries, TURN_S)
-                rate = (len(heard) - before) / TURN_S
+            speeds = [throughput(searcher, queries, TURN_S)[0]]
+            for written in (elsewhere, folder):
+                heard: list[list[str]] = []
+                with writer(written, options.rate, heard.append):
+                    before = len(heard)
+                    speeds.append(throughput(searcher, queries, TURN_S)[0])
+                    rate = (len(heard) - before) / TURN_S
             time.sleep(3)  # until what is left was taken in
-            pairs.append((alone, beside))
+            turns.append(speeds)
             print(
-                f"turn {turn}: {alone[0]:.0f} searches/s alone ({alone[1]:.3f} ms of processor each), {beside[0]:.0f} "
-                f"beside {rate:.0f} updates/s ({beside[1]:.3f} ms)",
+                f"turn {turn}: {speeds[0]:.0f} searches/s alone, {speeds[1]:.0f} beside writes to another shop, "
+                f"{speeds[2]:.0f} beside {rate:.0f} updates/s",
                 flush=True,
             )
-        loss = 1 - np.median([beside[0] / alone[0] for alone, beside in pairs])
-        print(f"throughput lost: {100 * loss:.1f} % (median of {len(pairs)} turns)")
+        for name, before_, after in (
+            ("that another process writes", 0, 1),
+            ("that the updates are for this shop", 1, 2),
+        ):
+            loss = 1 - np.median([speeds[after] / speeds[before_] for speeds in turns])
+            print(f"throughput lost by the fact {name}: {100 * loss:.1f} % (median of {len(turns)} turns)")
         waited = freshness(searcher, folder, options.rate, queries, options.seconds)
         for kind, seconds in (*waited.items(), ("all", [one for some in waited.values() for one in some])):
             p50, p99 = 1e3 * np.quantile(seconds, [0.5, 0.99])

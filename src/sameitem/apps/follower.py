@@ -19,7 +19,8 @@ from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
 LOCK = ".follow.lock"
-BUSY_S, IDLE_S = 0.03, 0.1  # between two looks: while something changes, and else
+BUSY_S, IDLE_S = 0.02, 0.1  # between two looks: while something changes, and else
+DUE_S = 1.0  # between two looks whether a compaction is due
 CALM_S = 2.0  # without a change, after which nothing changes
 SULK_S = 5.0  # after an error
 _log = logging.getLogger(__name__)
@@ -44,14 +45,15 @@ class Follower:
             os.close(self._lock)
 
     def _run(self) -> None:
-        last_change, wait_s = 0.0, 0.0
+        last_change, last_look, wait_s = 0.0, 0.0, 0.0
         while not self._stopped.wait(wait_s):
             begun = time.monotonic()
             try:
                 is_first = self._is_first()
                 if self._searcher.follow(compute=is_first):
                     last_change = time.monotonic()
-                elif is_first:
+                if is_first and begun - last_look > DUE_S:
+                    last_look = begun
                     self._compact()
                 is_calm = time.monotonic() - last_change > CALM_S
                 # computing takes turns with queries: as long a rest as it took

@@ -16,6 +16,7 @@ from sameitem.core.errors import AccessError, UnavailableError
 from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
+SWITCH_S = 0.001  # a thread that wants to go on waits so long for another's Python code, not the usual 5 ms
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +63,7 @@ def serve(shop: Shop) -> None:
             f"serve.host = {settings.host!r} is reachable from the network, and this release has no API keys; put a "
             "reverse proxy with access control in front of 127.0.0.1, or set serve.open_to_network = true"
         )
+    sys.setswitchinterval(SWITCH_S)
     runner = RunnerProcess(shop)
     runner.wake()  # jobs that a killed runner left behind go on
     searcher = Searcher(shop)

@@ -39,6 +39,14 @@ Entry = tuple[int | None, str, ChangeKind]  # of the change log: image id, produ
 T = TypeVar("T")
 _AT_ONCE = 1000  # values in one IN list
 _SEEN_AGAIN = ("box_left", "box_top", "box_right", "box_bottom", "content_hash")  # a change here needs a new feature
+_CHANGES_SINCE = (  # put together once: it is asked for with every search
+    select(changes).where(changes.c.seq > bindparam("seq")).order_by(changes.c.seq).limit(bindparam("limit"))
+)
+_LISTINGS = (
+    select(*IMAGE_COLUMNS, *PRODUCT_COLUMNS)
+    .join_from(images, products)
+    .where(images.c.image_id.in_(bindparam("image_ids", expanding=True)))
+)
 _TOLD = ("kind", "custom_content")  # a change here is news to the index, but the picture is the same
 
 
@@ -307,12 +315,11 @@ class Catalogue:
 
     def listings(self, image_ids: Sequence[ImageId]) -> dict[ImageId, tuple[CatalogueImage, Product]]:
         """Return images with their products; ids that are not in the catalogue (any more) are left out."""
-        query = select(*IMAGE_COLUMNS, *PRODUCT_COLUMNS).join_from(images, products)
         with read(self._engine) as connection:
             return {
                 row[0]: _pair(row)
                 for part in _parts(image_ids)
-                for row in connection.execute(query.where(images.c.image_id.in_(part)))
+                for row in connection.execute(_LISTINGS, {"image_ids": part})
             }
 
     def sources(
@@ -356,9 +363,9 @@ class Catalogue:
 
     def changes_since(self, seq: int, limit: int = 10_000) -> list[Change]:
         """Return the changes after `seq`, oldest first, at most `limit`."""
-        query = select(changes).where(changes.c.seq > seq).order_by(changes.c.seq).limit(limit)
         with read(self._engine) as connection:
-            return [Change(row.seq, row.image_id, row.product_id, row.kind) for row in connection.execute(query)]
+            found = connection.execute(_CHANGES_SINCE, {"seq": seq, "limit": limit})
+            return [Change(row.seq, row.image_id, row.product_id, row.kind) for row in found]
 
     def counts(self) -> Counts:
         """Return how many products and images there are."""

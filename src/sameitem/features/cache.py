@@ -142,6 +142,8 @@ class FeatureCache:
         with self._guard:
             while True:
                 names = _names(self._folder)
+                if list(self._segments) == names:
+                    return list(reversed(self._segments.values()))
                 try:
                     self._segments = {name: self._segments.get(name) or self._open(name) for name in names}
                 except FileNotFoundError:

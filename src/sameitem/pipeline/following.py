@@ -49,10 +49,12 @@ def _take_changes(gallery: Gallery, catalogue: Catalogue, changes: Sequence[Chan
             gallery.pending.pop(change.image_id, None)
         elif change.kind in ("add", "photo"):
             gallery.pending[change.image_id] = change.seq
-    gallery.remove(gone)
+    if gone:
+        gallery.remove(gone)
     touched = {change.product_id for change in changes if change.kind == "attributes" and change.image_id is None}
     known = sorted(product_id for product_id in touched if gallery.products.row_of(product_id) is not None)
-    gallery.change(list(catalogue.products(known)))
+    if known:
+        gallery.change(list(catalogue.products(known)))
 
 
 def take_in(shop: Shop, gallery: Gallery, pool: ThreadPoolExecutor, now: datetime, *, compute: bool) -> int:
@@ -79,7 +81,8 @@ def take_in(shop: Shop, gallery: Gallery, pool: ThreadPoolExecutor, now: datetim
         left_out = set(ids) - {image.image_id for image, _ in wanted} | unreadable
         with gallery.lock:
             final = [one for one in left_out | added if gallery.pending.get(one) == waiting[one]]  # nothing new since
-            gallery.remove([image_id for image_id in final if image_id in left_out])
+            if refused := [image_id for image_id in final if image_id in left_out]:
+                gallery.remove(refused)
             gallery.left_out |= {one.image_id: one for one in decided if one.status is Status.SET_ASIDE}
             for image_id in final:
                 del gallery.pending[image_id]
