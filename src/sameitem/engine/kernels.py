@@ -427,6 +427,19 @@ def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
 
 
 @compiled
+def ask_for(codes: Any, block: int) -> None:
+    """Ask for the memory of a block that is soon scanned."""
+    code_bytes, number_bytes = uint64(codes.blocks.shape[1] * ROW_BYTES), uint64(BLOCK * 4)
+    at = uint64(codes.blocks.ctypes.data) + uint64(block) * code_bytes
+    for line in range(0, code_bytes, 64):
+        prefetch(at + uint64(line))
+    at = uint64(block) * number_bytes
+    for line in range(0, number_bytes, 64):
+        prefetch(uint64(codes.slopes.ctypes.data) + at + uint64(line))
+        prefetch(uint64(codes.offsets.ctypes.data) + at + uint64(line))
+
+
+@compiled
 def scan(
     codes: Any,
     first: int,
@@ -765,12 +778,14 @@ def search_lists(
             for pair in range(count):
                 query, probe = pairs[pair]
                 number = nearest[query, probe]
+                block = added.newest[number] if len(added.newest) else -1
+                if block >= 0:
+                    ask_for(added.codes, block)
                 counts[query], limits[query] = scan(
                     codes, starts[number], starts[number + 1], tables[query],
                     steps[query, 0], steps[query, 1], to_centres[query, probe], wanted,
                     scores[query], found[query], counts[query], candidates, limits[query],
                 )  # fmt: skip
-                block = added.newest[number] if len(added.newest) else -1
                 while block >= 0:
                     counts[query], limits[query] = scan(
                         added.codes, block, block + 1, tables[query],

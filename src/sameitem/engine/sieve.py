@@ -70,8 +70,10 @@ class Sieve:
         mask, bits, of_product = self._mask.more, self._bits.more, self._of_product.more
         changed = np.flatnonzero(mask[rows] != may)
         mask[rows[changed]] = may[changed]
-        np.add.at(of_product, members.products_of(rows[changed]), np.where(may[changed], 1, -1))
-        self.products = int(np.count_nonzero(of_product)) if len(changed) else self.products
+        products, of = np.unique(members.products_of(rows[changed]), return_inverse=True)
+        before = np.count_nonzero(of_product[products])
+        np.add.at(of_product, products[of], np.where(may[changed], 1, -1))
+        self.products += int(np.count_nonzero(of_product[products]) - before)
         for entry in np.unique(members.entries_of(rows[changed])).tolist():
             is_shown, bit = bool(mask[members.rows_of(entry)].any()), 1 << entry % 8
             if is_shown == bool(bits[entry // 8] & bit):

@@ -31,12 +31,13 @@ Pair = tuple[CatalogueImage, Product]
 
 def refresh(gallery: Gallery, catalogue: Catalogue) -> None:
     """Take in what was deleted and what is new about products, and note which pictures are to be added."""
-    with gallery.lock:
-        is_more = True
-        while is_more and (changes := catalogue.changes_since(gallery.seq, limit=CHANGES)):
-            _take_changes(gallery, catalogue, changes)
-            gallery.seq = changes[-1].seq
-            is_more = len(changes) == CHANGES
+    is_more = True
+    while is_more and (changes := catalogue.changes_since(gallery.seq, limit=CHANGES)):
+        is_more = len(changes) == CHANGES
+        with gallery.lock:
+            if new := [change for change in changes if change.seq > gallery.seq]:  # nobody else took them in meanwhile
+                _take_changes(gallery, catalogue, new)
+                gallery.seq = new[-1].seq
 
 
 def _take_changes(gallery: Gallery, catalogue: Catalogue, changes: Sequence[Change]) -> None:

@@ -204,15 +204,16 @@ class Gallery:
         may = ~(_rows(self._expiry(), products).values <= now_s)
         if wanted is not None:
             may &= wanted.mask(lambda name: _rows(self._column(name), products), len(may))
-        leaves = _rows(self._leaves(), products)
         mask = (self.alive if rows is None else self.alive[rows]) & may[place]
         codes = self._tops.more if rows is None else self._tops.more[rows]
         tops = Labels(codes, self._top_ids)
         if key.categories:
             wanted_leaves = {self.taxonomy.leaf_of(one) for one in key.categories} - set(self.tops(key.categories))
+            leaves = _rows(self._leaves(), products)
             mask &= rows_with(tops, set(key.categories)) | rows_with(leaves, wanted_leaves - {""})[place]
         if key.tops:
-            mask &= rows_with(tops, {*key.tops, OTHERS}) | (leaves.codes < 0)[place]
+            untold = _rows(self._leaves(), products).codes < 0
+            mask &= rows_with(tops, {*key.tops, OTHERS}) | untold[place]
         return np.asarray(mask)
 
     def _follow(self, rows: NDArray[np.int64]) -> None:
