@@ -47,7 +47,7 @@ bench: $(VENV)/.developer  ## measure speed; ../shared/data adds the real photog
 	$(BIN)/python benchmarks/query.py
 
 endurance: $(VENV)/.developer  ## the kill tests at full size: run before a release
-	SAMEITEM_TEST_KILLS=50 $(BIN)/python -m pytest -q -m slow -k kill
+	SAMEITEM_TEST_KILLS=200 $(BIN)/python -m pytest -q -m slow -k kill
 
 docs: $(VENV)/.developer  ## write the generated reference pages (docs/reference)
 	$(BIN)/python -m sameitem.apps.reference docs/reference

@@ -1,6 +1,6 @@
 """Run the real photographs through the whole pipeline: import, selection, build, search; one table.
 
-python benchmarks/real_sets.py --data FOLDER [--only NAME] [--out FILE]
+python benchmarks/real_sets.py --data FOLDER [--only NAME] [--out FILE] [--keep FOLDER]
 
 The feature alone, beside an untrained network and the raw ImageNet feature, is measured by `benchmarks/features.py`.
 """
@@ -63,6 +63,8 @@ def cases(sets: RealSets) -> list[Case]:
     packages = sets.select("grocery", lambda row: row.category.startswith("Packages"))
     studio = [row for row in packages if row.role == "catalogue"]
     photos = [row for row in packages if row.role == "query"]
+    fresh = sets.select("grocery", lambda row: not row.category.startswith("Packages"))
+    taught = sets.select("abo", lambda row: row.trainable)
     distractors = sets.select("abo", lambda row: row.split == "val")
     parts = sets.select("eafit_dev")
     clothes = sets.select("clothing", lambda row: bool(row.top14))
@@ -74,6 +76,11 @@ def cases(sets: RealSets) -> list[Case]:
     return [
         Case("grocery", studio, photos),
         Case("grocery among ABO", [*studio, *distractors], photos),
+        Case(
+            "fresh among ABO",  # what may teach weights that ship
+            [*(row for row in fresh if row.role == "catalogue"), *taught],
+            [row for row in fresh if row.role == "query" and row.split == "train"],
+        ),
         Case("eafit", [r for r in parts if r.role == "catalogue"], [r for r in parts if r.role == "query"]),
         Case("clothing", of(clothes, split="train"), of(clothes, split="val"), by_category=True),
         Case("fashion", of(fashion, split="train"), of(fashion, split="val"), by_category=True),
@@ -176,12 +183,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the real photographs (manifest.csv)")
     parser.add_argument("--only", help="run this shop alone")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("--keep", type=Path, help="leave the shops in this folder, for benchmarks/same_item.py")
     options = parser.parse_args()
     wanted = [case for case in cases(RealSets(options.data)) if options.only in (None, case.name)]
     lines = []
     for case in wanted:
         with tempfile.TemporaryDirectory() as folder:
-            lines.append(run(case, options.data, Path(folder)))
+            place = options.keep / case.name.replace(" ", "-") if options.keep else Path(folder)
+            place.mkdir(parents=True, exist_ok=True)
+            lines.append(run(case, options.data, place))
         print(table(lines[-1:]), flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     text = (

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sameitem.engine.kernels import BLOCK, NO_LIMIT, fill_table, scan
+from sameitem.engine.lists import EVERYTHING, Codes
 
 BITS = 512
 KEPT = 100
@@ -79,7 +80,7 @@ def main() -> None:
         scores, rows = np.empty(3 * KEPT + 256, np.float32), np.empty(3 * KEPT + 256, np.uint32)
         first, last = part * blocks // of, (part + 1) * blocks // of
         scan(
-            codes, slopes, offsets, ids, first, last, table, step, least, np.float32(0), np.zeros(0, np.uint8),
+            Codes(codes, slopes, offsets, ids), first, last, table, step, least, np.float32(0), EVERYTHING,
             scores, rows, 0, KEPT, NO_LIMIT,
         )  # fmt: skip
 

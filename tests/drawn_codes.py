@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
-from sameitem.engine.kernels import BLOCK, LARGEST, NO_LIMIT, block_scores, exact_distance, scan
+from sameitem.engine.kernels import BLOCK, LARGEST, NO_LIMIT, block_scores, exact_distances, scan
+from sameitem.engine.lists import Codes
 
 NUMBERS = (np.float32(0.375), np.float32(-7.25), np.float32(2.125))  # step, least, base
 
@@ -81,7 +82,7 @@ def scan_all(
     scores, rows = np.empty(kept + 64, np.float32), np.empty(kept + 64, np.uint32)
     step, least, base = NUMBERS
     count, _ = scan(
-        drawn.blocks, drawn.slopes, drawn.offsets, drawn.ids, 0, len(drawn.blocks), drawn.table,
+        Codes(drawn.blocks, drawn.slopes, drawn.offsets, drawn.ids), 0, len(drawn.blocks), drawn.table,
         step, least, base, wanted, scores, rows, 0, kept, np.float32(limit),
     )  # fmt: skip
     return sorted(zip(scores[:count], rows[:count], strict=True))[:kept]
@@ -89,9 +90,9 @@ def scan_all(
 
 def distances_of(stored: NDArray[np.float16], query: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the exact distance of each stored row by the kernel."""
-    squares, wide = np.empty(len(query)), np.empty(len(query) + 16, np.float32)
-    halves = stored.view(np.uint16)
-    return np.array([exact_distance(query, halves, row, squares, wide) for row in range(len(stored))])
+    distances = np.empty(len(stored))
+    exact_distances(query, stored.view(np.uint16), np.arange(len(stored)), distances)
+    return distances
 
 
 def digest() -> str:

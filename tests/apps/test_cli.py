@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,11 @@ class TestAShop:
         photo = next((drawn.folder / "queries").iterdir())
         found = sameitem("--shop", folder, "search", photo, "--num", "3", "--json")
         assert len(json.loads(found.stdout)["results"]) == 3
+        why = sameitem("--shop", folder, "search", photo, "--num", "3", "--explain")
+        assert "by the vote of the most alike labelled images" in why.stdout
+        assert re.search(r"1\s+0\.\d{3} .* x [+-]0\.\d{3} = [+-]\d+\.\d{2}\s+\d+\.\d%", why.stdout)
+        parts = json.loads(sameitem("--shop", folder, "search", photo, "--explain", "--json").stdout)
+        assert {result["explain"]["curve"]["source"] for result in parts["results"]} <= {"category", "common"}
         listed = json.loads(sameitem("index", "list", "--shop", folder, "--json").stdout)
         assert [version["version"] for version in listed["versions"]] == [built["version"]]
         shown = json.loads(sameitem("index", "show", "--shop", folder, "--json").stdout)
@@ -170,3 +176,16 @@ def test_the_server_says_where_it_is_and_runs_jobs_beside_itself(tmp_path: Path,
         server.send_signal(signal.SIGINT)
         assert server.wait(30) in (0, 130, -signal.SIGINT)
         server.stderr.close()  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_the_engine_bench_prints_its_table_and_draws_it(tmp_path: Path) -> None:
+    small = ("--rows", "1000", "--dim", "64", "--queries", "100", "--recall", "0.9")
+    benched = sameitem("bench", "engine", *small, "--plot", tmp_path / "plot.svg", "--json")
+    assert benched.returncode == 0, benched.stderr
+    printed = json.loads(benched.stdout)
+    assert (printed["rows"], printed["dim"], printed["engines"][0]["name"]) == (1000, 64, "sameitem")
+    assert (tmp_path / "plot.svg").read_text().startswith("<svg")
+    refused = sameitem("bench", "engine", *small, "--plot", tmp_path / "nowhere" / "plot.svg")
+    assert refused.returncode == 1
+    assert "no folder" in refused.stderr

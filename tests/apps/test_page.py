@@ -100,6 +100,7 @@ def result(rank: int, **changes: Any) -> Answer:
         "image_url": f"pictures/{rank}.jpg",
         "attributes": {"colour": "red"},
         "custom_content": "",
+        "explain": None,
     }
     return line | changes
 
@@ -328,7 +329,7 @@ def test_a_chosen_photo_is_searched_and_its_results_are_shown(page: Page, shop: 
     expect(first).to_contain_text("€10.50")
     expect(first).to_contain_text("99%")
     expect(first).to_contain_text("Same item")
-    expect(page.get_by_role("status").first).to_have_text("12 results · best similarity 99%")
+    expect(page.get_by_role("status").first).to_have_text("12 results · best match 99%")
     assert shop.asked[0]["num"] == "24"
     assert re.fullmatch("[0-9a-f]{32}", shop.asked[0]["session_id"])
 
@@ -740,11 +741,11 @@ def test_a_catalogue_cannot_inject_markup_or_scripts(page: Page, shop: Shop) -> 
 
 
 def test_a_weak_best_result_is_called_no_good_match_and_widening_is_offered(page: Page, shop: Shop) -> None:
-    shop.script = lambda asked: answer_with([result(1, visual_score=0.4, same_item=None)])
+    shop.script = lambda asked: answer_with([result(1, score=0.25, same_item=None)])
     page.goto(f"{shop.address}/?category=watches&max=50")
     page.set_input_files("#file", photo_file())
     expect(notice(page)).to_contain_text("No good match")
-    expect(notice(page)).to_contain_text("The best similarity is 40%; below 60%")
+    expect(notice(page)).to_contain_text("a probability of 25%, less than 40%")
     expect(page.get_by_role("status").first).to_contain_text("No good match")
     assert "category_id" not in shop.asked[0]  # a new photo starts without the old category
     assert shop.asked[0]["filter"] == "price <= 50"
@@ -754,15 +755,15 @@ def test_a_weak_best_result_is_called_no_good_match_and_widening_is_offered(page
 
 
 def test_the_server_says_what_a_good_match_is(page: Page, shop: Shop) -> None:
-    answer = answer_with([result(1, visual_score=0.4, same_item=None)])
-    answer["head"]["good_match"] = 0.35
+    answer = answer_with([result(1, score=0.25, same_item=None)])
+    answer["head"]["good_match"] = 0.2
     shop.script = lambda asked: answer
     choose(page, shop)
     expect(notice(page)).to_have_count(0)
 
 
 def test_more_like_this_is_never_called_no_good_match(page: Page, shop: Shop) -> None:
-    shop.script = lambda asked: answer_with([result(1, visual_score=0.4, same_item=None)])
+    shop.script = lambda asked: answer_with([result(1, score=0.25, same_item=None)])
     page.goto(f"{shop.address}/?product=P3&image=main")
     expect(cards(page)).to_have_count(1)
     expect(notice(page)).to_have_count(0)

@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from PIL import Image
 
 from hostile_images import SECRET, exif, hostile_files
 from live import Client, live_server
+from sameitem.apps.schemas import ExplainedQueryAnswer, ResultAnswer, SearchAnswerBody
 from sameitem.core.jobs import run_jobs
 from sameitem.engine.versions import list_versions
 from sameitem.pipeline.shop import Shop
@@ -71,7 +73,7 @@ def test_fields_cut_results_down(client: Client, photo: bytes) -> None:
     assert client.search(photo, fields="nonsense").status == 422
 
 
-@pytest.mark.parametrize("name", ["rerank", "verify", "explain", "group_by_object"])
+@pytest.mark.parametrize("name", ["rerank", "verify", "group_by_object"])
 def test_what_is_not_built_yet_is_refused_not_ignored(client: Client, photo: bytes, name: str) -> None:
     answer = client("POST", "/v1/search", json={"image_base64": base64.b64encode(photo).decode(), name: True})
     assert answer.status == 422
@@ -79,6 +81,25 @@ def test_what_is_not_built_yet_is_refused_not_ignored(client: Client, photo: byt
     assert answer.json["errors"] == [
         {"field": name, "reason": f"{name} is not built yet in this release; leave it out"}
     ]
+
+
+def test_explain_gives_the_parts_that_add_up_to_order_and_score(client: Client, photo: bytes) -> None:
+    plain = client.search(photo, num=5).json
+    assert plain["query"]["explain"] is None
+    assert all(result["explain"] is None for result in plain["results"])
+    body = client.search(photo, num=5, explain="true").json
+    SearchAnswerBody.model_validate(body)
+    assert set(body["query"]["explain"]) == set(ExplainedQueryAnswer.model_fields)
+    assert body["query"]["explain"]["model"][0]["score"] > 0
+    for result in body["results"]:
+        ResultAnswer.model_validate(result)
+        why = result["explain"]
+        odds = why["curve"]["intercept"] + why["curve"]["slope"] * why["lead"]
+        assert why["probability"] == result["score"] == pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-4)
+        assert why["lead"] == pytest.approx(why["rival_distance"] - why["squared_distance"], abs=1e-5)
+        assert why["cosine"] == pytest.approx(result["visual_score"], abs=1e-5)
+        assert (why["distance"], why["colour_distance"]) == (why["squared_distance"], None)
+    assert [result["score"] for result in body["results"]] == [result["score"] for result in plain["results"]]
 
 
 def test_errors_are_problem_details_that_say_what_to_change(client: Client, photo: bytes) -> None:

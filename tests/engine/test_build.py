@@ -1,6 +1,6 @@
 import json
 import tracemalloc
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from galleries import CERTIFICATE, CREATED, Drawn, draw, histograms, unit_rows, write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
-from sameitem.engine.build import seal, write_index
+from sameitem.engine.build import add_extra, seal, write_index
 from sameitem.engine.files import ArrayWriter
 from sameitem.engine.index import open_index
 from sameitem.engine.lists import lists_for, make_lists
@@ -24,14 +24,12 @@ def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
     assert np.array_equal(index.rows, drawn.features.astype(np.float16))
     assert np.array_equal(index.colours, drawn.colours.astype(np.float16))
     made = make_lists(lambda rows: index.rows[rows].astype(np.float32), 30, lists=lists_for(30), seed=0)
-    for stored, expected in (
-        (index.lists, made),
-        (index.lists.codes, made.codes),
-        (index.lists.centre_codes, made.centre_codes),
+    for name in ("signs", "centres", "starts", "list_of_row"):
+        assert np.array_equal(getattr(index.lists, name), getattr(made, name))
+    for stored, expected in zip(
+        (*index.lists.codes, *index.lists.centre_codes), (*made.codes, *made.centre_codes), strict=True
     ):
-        for field in fields(expected):
-            if isinstance(getattr(expected, field.name), np.ndarray):
-                assert np.array_equal(getattr(stored, field.name), getattr(expected, field.name))
+        assert np.array_equal(stored, expected)
     for name in ("entry_image_id", "image_id", "entry", "product", "start", "representative"):
         assert np.array_equal(getattr(index.members, name), getattr(drawn.members, name))
     counts = index.manifest.counts
@@ -147,6 +145,15 @@ def test_sealing_adds_the_certificate_and_guards_files_put_beside(tmp_path: Path
     (tmp_path / "index" / "more" / "names.txt").write_text("b")
     with pytest.raises(ConflictError, match=r"more/names\.txt has another content"):
         open_index(tmp_path / "index")
+
+
+def test_extras_join_those_that_are_there(tmp_path: Path) -> None:
+    write(tmp_path / "index", draw(4, entries=5))
+    before = seal(tmp_path / "index", certificate=CERTIFICATE)
+    add_extra(tmp_path / "index", {"seq": 1, "told": "one"})
+    manifest = add_extra(tmp_path / "index", {"told": "other"})
+    assert manifest == replace(before, extra={**before.extra, "seq": 1, "told": "other"})
+    assert open_index(tmp_path / "index").manifest == manifest
 
 
 def test_only_a_built_index_can_be_sealed(tmp_path: Path) -> None:

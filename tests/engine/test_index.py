@@ -1,7 +1,9 @@
+import heapq
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sameitem.engine.files import describe_file
 from sameitem.engine.index import HASHED_BYTES, Index, open_index
 from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import FORMAT, MANIFEST
-from sameitem.engine.members import Members
+from sameitem.engine.members import EntryHit, Members
 
 Cases = st.fixed_dictionaries(
     {
@@ -26,6 +28,10 @@ Cases = st.fixed_dictionaries(
         "products": st.integers(1, 30),
     }
 )
+
+
+def searched(index: Index, query: np.ndarray, *, allowed: np.ndarray | None, **how: Any) -> list[EntryHit]:
+    return index.search(query, allowed=None if allowed is None else index.sieve(allowed), **how)
 
 
 @settings(deadline=None)
@@ -50,19 +56,47 @@ def test_exact_search_equals_loops_over_everything(
         "colour": colour,
         "colour_weight": weight,
     }
-    found, expected = index.search(query, exact=True, **how), plain_search(index, query, **how)
+    found, expected = searched(index, query, exact=True, **how), plain_search(index, query, **how)
     assert [(hit.image_id, hit.member_row, hit.entry_row, hit.duplicates) for hit in found] == [
         (hit.image_id, hit.member_row, hit.entry_row, hit.duplicates) for hit in expected
     ]
     assert [hit.distance for hit in found] == pytest.approx([hit.distance for hit in expected], rel=1e-12)
-    assert found == index.search(query, exact=True, effort=Effort(1, 1), **how)
-    assert found == index.search(query, effort=Effort(99, case["entries"]), **how)
+    assert found == searched(index, query, exact=True, effort=Effort(1, 1), **how)
+    assert found == searched(index, query, effort=Effort(99, case["entries"]), **how)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    entries=st.integers(16, 200),
+    dim=st.sampled_from([16, 50, 128, 333]),
+    k=st.integers(1, 60),
+    shards=st.integers(1, 16),
+    by=st.sampled_from(["product", "row", "chance"]),
+)
+def test_the_answers_of_shards_merged_are_the_answer_of_the_whole_bit_for_bit(
+    seed: int, entries: int, dim: int, k: int, shards: int, by: str
+) -> None:
+    drawn, generator = draw(seed, entries=entries, dim=dim), np.random.default_rng(seed)
+    ids, product = drawn.members.entry_image_id, drawn.members.product
+    shard = {"product": product, "row": np.arange(entries), "chance": generator.integers(shards, size=entries)}[by]
+    query = unit_rows(generator, 1, dim)[0]
+    answers = []
+    for number in range(shards):
+        rows = np.flatnonzero(shard % shards == number)
+        if len(rows):
+            members = Members(ids[rows], ids[rows], np.arange(len(rows)), product[rows])
+            part = in_memory(Drawn(drawn.features[rows], drawn.colours[rows], members))
+            answers.append([(hit.distance, hit.image_id) for hit in part.search(query, k=k, exact=True)])
+    whole = [(hit.distance, hit.image_id) for hit in in_memory(drawn).search(query, k=k, exact=True)]
+    assert list(heapq.merge(*answers))[:k] == whole
 
 
 @pytest.fixture
 def by_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Galleries of few entries are looked through by their lists, as large ones are."""
     monkeypatch.setattr(engine_index, "FEW", 0)
+    monkeypatch.setattr(engine_index, "RANKED_SHARE", 0)
 
 
 @pytest.mark.usefixtures("by_lists")
@@ -75,7 +109,7 @@ def test_a_grouped_search_is_never_short_however_few_candidates_it_starts_with(
     index = in_memory(draw(**case), lists=min(case["entries"], 4))
     allowed = generator.random(len(index.members.image_id)) < (0.5 if masked else 1.0)
     query = unit_rows(generator, 1, 16)[0]
-    hits = index.search(query, k=k, allowed=allowed, effort=Effort(1, candidates), one_per_product=True)
+    hits = searched(index, query, k=k, allowed=allowed, effort=Effort(1, candidates), one_per_product=True)
     product = index.members.product
     shown = [int(product[hit.member_row]) for hit in hits]
     assert len(set(shown)) == len(shown) <= k
@@ -101,8 +135,8 @@ def test_by_all_lists_and_nearly_all_candidates_the_answer_is_that_of_loops_over
     allowed = None if share is None else generator.random(len(index.members.image_id)) < share
     query, colour = unit_rows(generator, 1, 16)[0], histograms(generator, 1)[0] if weight else None
     how = {"k": k, "allowed": allowed, "one_per_product": one_per_product, "colour": colour, "colour_weight": weight}
-    nearly_all = Effort(4, (120 if allowed is None else len(index.members.searchable(allowed))) - 1)
-    found, wanted = index.search(query, effort=nearly_all, **how), plain_search(index, query, **how)
+    nearly_all = Effort(4, (120 if allowed is None else index.sieve(allowed).entries) - 1)
+    found, wanted = searched(index, query, effort=nearly_all, **how), plain_search(index, query, **how)
     assert [hit.image_id for hit in found] == [hit.image_id for hit in wanted]
     assert [hit.distance for hit in found] == pytest.approx([hit.distance for hit in wanted], rel=1e-12)
 
@@ -139,8 +173,9 @@ def test_filters_keep_the_recall(clustered: tuple[Index, np.ndarray], share: flo
             allowed = np.isin(cluster, others)
         feature = index.rows[query].astype(np.float32)
         feature /= np.linalg.norm(feature)
-        truth = {hit.entry_row for hit in index.search(feature, k=60, allowed=allowed, exact=True)}
-        found += len(truth & {hit.entry_row for hit in index.search(feature, k=60, allowed=allowed)})
+        sieve = index.sieve(allowed)
+        truth = {hit.entry_row for hit in index.search(feature, k=60, allowed=sieve, exact=True)}
+        found += len(truth & {hit.entry_row for hit in index.search(feature, k=60, allowed=sieve)})
         wanted += len(truth)
     assert found >= 0.995 * wanted
 
@@ -203,8 +238,6 @@ def test_the_fewer_are_allowed_the_more_lists_are_looked_through(tmp_path: Path)
         ({"k": 0}, InputError),
         ({"effort": Effort(1, 0)}, InputError),
         ({"effort": Effort(0, 1)}, InputError),
-        ({"allowed": np.ones(8, np.bool_)}, ShapeError),
-        ({"allowed": np.ones(9, np.int8)}, ShapeError),
         ({"colour_weight": 0.5}, InputError),
         ({"colour_weight": -1.0}, InputError),
         ({"colour_weight": float("nan")}, InputError),
@@ -217,6 +250,12 @@ def test_a_search_that_makes_no_sense_is_refused(
     asked = {"query": index.rows[0].astype(np.float32), "k": 3} | wrong
     with pytest.raises(error, match="need"):
         index.search(asked.pop("query"), **asked)
+
+
+@pytest.mark.parametrize("mask", [np.ones(8, np.bool_), np.ones(9, np.int8)])
+def test_a_mask_of_another_shape_is_refused(tmp_path: Path, mask: np.ndarray) -> None:
+    with pytest.raises(ShapeError, match="need a mask"):
+        build(tmp_path / "index", draw(8, entries=9)).sieve(mask)
 
 
 def cut(folder: Path) -> None:

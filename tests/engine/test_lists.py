@@ -38,6 +38,10 @@ def gallery(seed: int, *, rows: int, dim: int, lists: int) -> tuple[Array, Lists
     return features.astype(np.float16), make_lists(lambda wanted: features[wanted], rows, lists=lists, seed=seed)
 
 
+def bits(mask: Array) -> Array:
+    return np.packbits(mask, bitorder="little")
+
+
 def linear_scan(stored: Array, query: Array, k: int, allowed: Array) -> tuple[Array, Array]:
     distances = squared_distances(stored, query)
     rows = np.flatnonzero(allowed)
@@ -52,7 +56,7 @@ def test_with_every_list_and_candidate_the_answer_is_that_of_a_linear_scan(
     stored, lists = gallery(seed, rows=rows, dim=50, lists=min(rows, 5))
     allowed = np.random.default_rng(seed).random(rows) < share
     queries = drawn(seed + 1, rows=3, dim=50)
-    found, distances = lists.search(queries, stored, k=k, effort=Effort(5, rows), among=np.flatnonzero(allowed))
+    found, distances = lists.search(queries, stored, k=k, effort=Effort(5, rows), wanted=bits(allowed))
     for query, some, how_far in zip(queries, found, distances, strict=True):
         expected, exact = linear_scan(stored, query, k, allowed)
         assert np.array_equal(some[: len(expected)], expected)
@@ -98,9 +102,10 @@ def test_few_lists_and_candidates_find_nearly_all() -> None:
 def test_lists_without_anything_that_may_be_found_do_not_count() -> None:
     stored, lists = gallery(7, rows=600, dim=64, lists=12)
     far = int(np.argmin(lists.centres @ lists.centres[lists.list_of_row[0]]))
-    among = np.flatnonzero(lists.list_of_row == far)
-    found, _ = lists.search(stored[:1].astype(np.float32), stored, k=5, effort=Effort(1, 50), among=among)
-    assert set(found[0].tolist()) <= {*among.tolist(), -1}
+    among = lists.list_of_row == far
+    only = {"wanted": bits(among), "wanted_lists": bits(np.arange(12) == far)}
+    found, _ = lists.search(stored[:1].astype(np.float32), stored, k=5, effort=Effort(1, 50), **only)
+    assert set(found[0].tolist()) <= {*np.flatnonzero(among).tolist(), -1}
     assert found[0][0] >= 0
 
 

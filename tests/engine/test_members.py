@@ -1,27 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from galleries import draw
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.engine.members import Members
 
 
 def ids(*values: int) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 999), entries=st.integers(1, 20), extra=st.integers(0, 30))
-def test_an_entry_is_searchable_while_one_member_is_allowed(seed: int, entries: int, extra: int) -> None:
-    members = draw(seed, entries=entries, extra_members=extra, products=5).members
-    allowed = np.random.default_rng(seed).random(len(members.image_id)) < 0.4
-    expected = [entry for entry in range(entries) if any(allowed[members.entry == entry])]
-    assert members.searchable(allowed).tolist() == expected
-    assert members.is_searchable(np.arange(entries), allowed).nonzero()[0].tolist() == expected
-    assert members.count_products(allowed) == len(set(members.product[allowed].tolist()))
 
 
 @pytest.mark.parametrize(

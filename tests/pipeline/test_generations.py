@@ -266,6 +266,8 @@ import sys
 from pathlib import Path
 from sameitem.pipeline.generations import go_back, go_forward
 models, index, old, new = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+go_forward(models, index, new, start="base-2")  # the first opening of an index loads what was compiled
+go_back(models, index, old, start="base-2")
 print("ready", flush=True)
 while True:
     go_forward(models, index, new, start="base-2")

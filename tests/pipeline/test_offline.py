@@ -22,6 +22,7 @@ from sameitem.engine.manifest import Certificate
 from sameitem.engine.versions import LOCK, current, list_versions, prune
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, read_members, read_products, read_table
 from sameitem.pipeline.offline import build
+from sameitem.pipeline.same_item import ask_gallery, fit_curves, read_curves
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import DemoShop
 from shops import NOW, import_source, open_shop, run
@@ -93,6 +94,15 @@ def test_the_certificate_of_the_manifest_can_be_measured_again(shop: Shop) -> No
         k=written.k,
     )
     assert measured.recall >= written.asked
+
+
+def test_the_manifest_keeps_curves_of_the_same_item(shop: Shop) -> None:
+    folder = shop.index_root / str(current(shop.index_root))
+    index, (_, tops) = open_index(folder), read_members(folder / MEMBERS)
+    written = read_curves(index.manifest.extra)
+    assert written.queries > 0
+    assert set(written.categories) <= set(tops)
+    assert written == fit_curves(ask_gallery(index, tops))
 
 
 def test_a_selection_that_leaves_nothing_says_what_it_dropped(tmp_path: Path, drawn: DemoShop) -> None:

@@ -1,6 +1,7 @@
 """One query."""
 
 import csv
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,10 @@ from sameitem.catalog.store import Listing
 from sameitem.core.database import write
 from sameitem.core.errors import InputError, NotFoundError, UnavailableError
 from sameitem.core.records import Box, ProductId
+from sameitem.engine.manifest import read_manifest, write_manifest
 from sameitem.engine.versions import current, list_versions
 from sameitem.pipeline.online import Searcher, SearchRequest
+from sameitem.pipeline.same_item import EXTRA, SHIPPED
 from sameitem.pipeline.shop import Shop
 from sameitem.pipeline.versions import switch_version
 from sameitem.upkeep.demo_shop import DemoShop
@@ -143,20 +146,18 @@ def test_a_product_that_expires_is_not_shown_any_more(
 
 def test_what_may_be_shown_without_a_filter_follows_the_clock_and_the_catalogue(shop: Shop) -> None:
     soon = datetime(2030, 1, 1, tzinfo=UTC)
-    first = Searcher(shop).gallery().products[0]
+    first = Searcher(shop).gallery().products.rows[0]
     with write(shop.database) as connection:
         shop.catalogue.upsert(connection, [Listing(replace(first, expires_at=soon.isoformat()))])
     gallery = Searcher(shop).gallery()
-    its_own = np.array([product.product_id == first.product_id for product in gallery.products])[
-        gallery.index.members.product
-    ]
+    members = gallery.index.members
+    its_own = np.array([gallery.product_id(row) == first.product_id for row in range(len(members))])
     for now, is_shown in ((soon, False), (soon - timedelta(seconds=1), True), (soon + timedelta(days=1), False)):
         allowed = gallery.allowed(None, categories=(), now=now)
-        assert bool(allowed[its_own].any()) is is_shown, now
-        assert allowed[~its_own].all()
-        for distinct, rows in ((True, gallery.index.members.product), (False, gallery.index.members.entry)):
-            assert gallery.findable(allowed, distinct) == len(set(rows[allowed].tolist()))
-            assert gallery.findable(allowed.copy(), distinct) == gallery.findable(allowed, distinct)
+        assert bool(allowed.mask[its_own].any()) is is_shown, now
+        assert allowed.mask[~its_own].all()
+        assert allowed.products == len(set(members.product[allowed.mask].tolist()))
+        assert allowed.entries == len(set(members.entry[allowed.mask].tolist()))
 
 
 def test_a_leaf_or_a_top_category_narrows_the_search(
@@ -179,10 +180,71 @@ def test_more_like_this_leaves_the_product_itself_out(searcher: Searcher, shop: 
 
 def test_a_score_threshold_cuts_the_list(searcher: Searcher, photos: list[tuple[bytes, ProductId, Box]]) -> None:
     photo = photos[0][0]
-    scores = [r.visual_score for r in searcher.search(SearchRequest(photo=photo, num=20)).results]
-    answer = searcher.search(SearchRequest(photo=photo, num=20, score_threshold=scores[4]))
-    assert [r.visual_score for r in answer.results] == scores[:5]
-    assert answer.found == 5
+    scores = [result.score for result in searcher.search(SearchRequest(photo=photo, num=20)).results]
+    least = sorted(scores)[-5]
+    answer = searcher.search(SearchRequest(photo=photo, num=20, score_threshold=least))
+    assert [result.score for result in answer.results] == [score for score in scores if score >= least]
+    assert answer.found == len(answer.results) == 5
+
+
+def test_a_score_depends_on_no_page_filter_category_or_repeated_product(
+    searcher: Searcher, photos: list[tuple[bytes, ProductId, Box]]
+) -> None:
+    photo, _, box = photos[0]
+    whole = searcher.search(SearchRequest(photo=photo, box=box, num=20)).results
+    scores = {result.image.image_id: result.score for result in whole}
+    expected = {result.product.product_id for result in whole if result.product.price and result.product.price < 60}
+    asked = [
+        searcher.search(SearchRequest(photo=photo, box=box, num=1)),
+        searcher.search(SearchRequest(photo=photo, box=box, num=5, start=7)),
+        searcher.search(SearchRequest(photo=photo, box=box, num=20, filter="price < 60")),
+        searcher.search(SearchRequest(photo=photo, box=box, num=20, categories=(whole[3].category_id,))),
+        searcher.search(SearchRequest(photo=photo, box=box, num=20, distinct_product=False)),
+    ]
+    assert expected
+    for answer in asked:
+        shown = {result.image.image_id: result.score for result in answer.results}
+        assert shown.keys() & scores.keys()
+        assert all(score == scores[image_id] for image_id, score in shown.items() if image_id in scores)
+
+
+def test_in_a_category_a_nearer_product_never_scores_lower(
+    searcher: Searcher, photos: list[tuple[bytes, ProductId, Box]]
+) -> None:
+    for photo, _, _ in photos:
+        by_category = defaultdict(list)
+        for result in searcher.search(SearchRequest(photo=photo, num=40)).results:
+            by_category[result.category_id].append((result.visual_score, result.score))
+        for pairs in by_category.values():
+            assert pairs == sorted(pairs, reverse=True)
+
+
+def test_colours_change_the_order_and_not_the_scores(shop: Shop, photos: list[tuple[bytes, ProductId, Box]]) -> None:
+    photo, _, box = photos[2]
+    plain = Searcher(shop).search(SearchRequest(photo=photo, box=box, num=40))
+    coloured = open_shop(shop.folder, engine={"colour_weight": 1.0})
+    answer = Searcher(coloured).search(SearchRequest(photo=photo, box=box, num=40))
+    coloured.close()
+    scores = {result.image.image_id: result.score for result in plain.results}
+    for result in answer.results:
+        why = result.judgement
+        assert result.score == pytest.approx(scores.get(result.image.image_id, result.score))
+        assert why.colour_distance is not None
+        assert why.distance == pytest.approx(why.squared_distance + why.colour_distance)
+    assert [r.image.image_id for r in answer.results] != [r.image.image_id for r in plain.results]
+
+
+def test_an_index_version_without_curves_is_scored_by_the_shipped_one(
+    shop: Shop, photos: list[tuple[bytes, ProductId, Box]]
+) -> None:
+    folder = shop.index_root / str(current(shop.index_root))
+    manifest = read_manifest(folder)
+    extra = {key: value for key, value in manifest.extra.items() if key != EXTRA}
+    assert len(extra) == len(manifest.extra) - 1
+    write_manifest(folder, replace(manifest, extra=extra))
+    best = Searcher(shop).search(SearchRequest(photo=photos[0][0])).results[0].judgement
+    assert (best.curve, best.curve_source) == (SHIPPED, "shipped")
+    assert best.score == SHIPPED.probability(np.array(best.lead))
 
 
 def test_what_was_shown_is_in_the_click_log(

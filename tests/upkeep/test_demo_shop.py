@@ -186,7 +186,7 @@ def test_a_sellers_photo_has_a_clean_border(leaf: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     photo = studio_photo(drawn(leaf, seed), rng, first=True, may_mirror=False, shop="Corumi")
     border = np.concatenate([photo[:3].reshape(-1, 3), photo[-3:].reshape(-1, 3)]).astype(float)
-    assert border.std(axis=0).max() < 25
+    assert border.std(axis=0).max() < 30  # a soft shadow may reach the edge
     assert photo.mean() > 90
 
 

@@ -59,7 +59,7 @@ class FakeShop:
             self.searches.append(request)
             shown = self.products[: request.fields["num"]]
             results = [
-                {"rank": rank, "product_id": product, "image_name": "main", "score": 1 - rank / 100}
+                {"rank": rank, "product_id": product, "image_name": "main", "visual_score": 1 - rank / 100}
                 for rank, product in enumerate(shown, 1)
             ]
             return {"search_id": f"s{len(self.searches)}", "results": results}

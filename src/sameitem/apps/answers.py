@@ -8,15 +8,19 @@ from sameitem.apps.schemas import ResultAnswer
 from sameitem.core.errors import InputError
 from sameitem.core.records import Box
 from sameitem.pipeline.online import Result, SearchAnswer
+from sameitem.pipeline.same_item import Judgement
 
 
-def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str] | None) -> dict[str, Any]:
+def search_answer(
+    answer: SearchAnswer, *, request_id: str, fields: Sequence[str] | None, explain: bool = False
+) -> dict[str, Any]:
     """Return an answer as the REST interface and `sameitem search --json` print it.
 
     Args:
         answer: of the online pipeline.
         request_id: of this request.
         fields: fields of a result to keep; None = all.
+        explain: say of the query and of each result how its score came about.
 
     Raises:
         InputError: a field that a result does not have.
@@ -25,7 +29,7 @@ def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str
     if unknown:
         known = ", ".join(ResultAnswer.model_fields)
         raise InputError(f"unknown field {sorted(unknown)[0]!r}; a result has {known}", field="fields")
-    results = [_result(result) for result in answer.results]
+    results = [_result(result, explain=explain) for result in answer.results]
     return {
         "request_id": request_id,
         "search_id": answer.search_id,
@@ -52,20 +56,45 @@ def search_answer(answer: SearchAnswer, *, request_id: str, fields: Sequence[str
                 }
                 for found in answer.objects
             ],
+            "explain": _explained_query(answer) if explain else None,
         },
         "head": {"found": answer.found, "returned": len(results), "good_match": answer.good_match},
         "results": [{key: result[key] for key in fields} for result in results] if fields else results,
     }
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _explained_query(answer: SearchAnswer) -> dict[str, Any]:
+    return {
+        "box_source": answer.box_source,
+        "category_source": answer.category_source,
+        "model": [asdict(category) for category in answer.model_categories],
+        "vote": [asdict(category) for category in answer.knn_categories],
+        "searched_categories": list(answer.searched_categories),
+    }
+
+
+def _explained_result(why: Judgement) -> dict[str, Any]:
+    return {
+        "squared_distance": round(why.squared_distance, 6),
+        "cosine": round(why.cosine, 6),
+        "colour_distance": None if why.colour_distance is None else round(why.colour_distance, 6),
+        "colour_weight": why.colour_weight,
+        "distance": round(why.distance, 6),
+        "rival_distance": round(why.rival_distance, 6),
+        "lead": round(why.lead, 6),
+        "curve": {"source": why.curve_source, **asdict(why.curve)},
+        "probability": round(why.score, 6),
+    }
+
+
+def _result(result: Result, *, explain: bool) -> dict[str, Any]:
     product, image = result.product, result.image
     return {
         "rank": result.rank,
         "product_id": product.product_id,
         "image_name": image.name,
         "category_id": result.category_id,
-        "score": round(result.visual_score, 6),
+        "score": round(result.score, 6),
         "visual_score": round(result.visual_score, 6),
         "quality_score": None,
         "same_item": None,
@@ -79,6 +108,7 @@ def _result(result: Result) -> dict[str, Any]:
         "image_url": f"/v1/images/{image.image_id}",
         "attributes": dict(product.attributes),
         "custom_content": image.custom_content,
+        "explain": _explained_result(result.judgement) if explain else None,
     }
 
 

@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-index_app = typer.Typer(help="Index versions: list, show, roll back.", no_args_is_help=True)
+index_app = typer.Typer(help="Index versions: list, show, compact, roll back.", no_args_is_help=True)
 models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
@@ -249,6 +249,7 @@ def search(
     category: Annotated[str, typer.Option(metavar="ID", help="Search only this category.")] = "",
     filter_: Annotated[str, typer.Option("--filter", metavar="EXPR", help='price < 50 AND brand = "Lumo"')] = "",
     num: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how category and scores came about.")] = False,
     shop: ShopOption = None,
     as_json: JsonOption = False,
     settings: SetOption = None,
@@ -269,10 +270,10 @@ def search(
         )
         answer = Searcher(opened).search(request)
         if as_json:
-            _print_json(search_answer(answer, request_id=answer.search_id, fields=None))
+            _print_json(search_answer(answer, request_id=answer.search_id, fields=None, explain=explain))
         else:
             with _terminal(False) as terminal:
-                terminal.show_answer(answer)
+                terminal.show_answer(answer, explain=explain)
 
 
 @app.command()
@@ -362,14 +363,24 @@ def bench_engine(
     vectors: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own features instead: .npy, (rows, dim) of unit length.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw recall against speed of every setting: .svg.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time our engine beside those that are installed: faiss-cpu, zvec."""
+    """Time our engine beside those that are installed: faiss-cpu, hnswlib, lancedb, scann, usearch, zvec."""
     from sameitem.evaluation.engine_bench import bench, draw_vectors, read_vectors
+    from sameitem.evaluation.engine_plot import write_plot
 
     with _terminal(as_json) as terminal:
+        if plot and not plot.parent.is_dir():
+            raise InputError(f"no folder {plot.parent} for the plot", field="plot")
         drawn = read_vectors(vectors, queries=queries) if vectors else draw_vectors(rows, dim, queries=queries)
-        (result,) = bench(*drawn, asked=[recall], tell=lambda what: terminal.tell(what, 0.0, {}))
+        (result,) = bench(
+            *drawn, asked=[recall], tell=lambda what: terminal.tell(what, 0.0, {}), fronts=plot is not None
+        )
+        if plot:
+            write_plot(result, plot)
         if as_json:
             _print_json(result.as_json())
         else:
@@ -413,6 +424,19 @@ def index_show(
             _print_json({"versions": [shown]})
         else:
             terminal.show_version(shown)
+
+
+@index_app.command("compact")
+def index_compact(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """Write what was added and deleted since the last build into a new version; a server does so by itself."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "compact", {}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_compaction(result)
 
 
 @index_app.command("rollback")

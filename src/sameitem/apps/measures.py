@@ -5,6 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from sameitem.engine.residency import resident_share
 from sameitem.pipeline.gallery import Gallery
 from sameitem.pipeline.online import SearchAnswer
 
@@ -33,6 +34,18 @@ class Measures:
             "sameitem_searches_without_result", "Searches that found nothing", registry=self._registry
         )
         self._images = Gauge("sameitem_gallery_images", "Listed images in the live gallery", registry=self._registry)
+        self._added = Gauge(
+            "sameitem_gallery_added", "Images added since the live version was built", registry=self._registry
+        )
+        self._waiting = Gauge(
+            "sameitem_gallery_waiting", "Images whose features are not known yet", registry=self._registry
+        )
+        self._resident = Gauge(
+            "sameitem_rows_in_memory", "Share of the rows for fine ranking that lies in memory", registry=self._registry
+        )
+        self._reads = Counter(
+            "sameitem_search_disk_reads", "Pages that searches had to wait for the disk for", registry=self._registry
+        )
         self._live = Gauge(
             "sameitem_index_live", "1 for the live index version", ["version", "model"], registry=self._registry
         )
@@ -49,6 +62,7 @@ class Measures:
         for stage, wall_ms in answer.took_ms.items():
             self._stage_s.labels(stage).observe(wall_ms / 1e3)
             self._stage_cpu_s.labels(stage).inc(answer.cpu_ms[stage] / 1e3)
+        self._reads.inc(answer.disk_reads)
         if not answer.results:
             self._empty.inc()
 
@@ -57,6 +71,9 @@ class Measures:
         self._live.clear()
         self._images.set(0 if gallery is None else gallery.alive.sum())
         if gallery is not None:
+            self._added.set(len(gallery.index.delta))
+            self._waiting.set(len(gallery.pending))
+            self._resident.set(resident_share(gallery.index.rows) or 0.0)
             self._live.labels(gallery.version, gallery.model_version).set(1)
 
     def text(self) -> bytes:

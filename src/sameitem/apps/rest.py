@@ -70,7 +70,7 @@ UPLOADS = "uploads"
 MODEL_JOBS = ("train", "compare", "activate")
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
-_NOT_BUILT = ("rerank", "verify", "explain", "group_by_object", "text")
+_NOT_BUILT = ("rerank", "verify", "group_by_object", "text")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
@@ -156,7 +156,8 @@ def _add_search(app: FastAPI, shop: Shop, searcher: Searcher, measures: Measures
                 raise InputError(f"{name} is not built yet in this release; leave it out", field=name)
         found = searcher.search(_search_request(shop, body, photo))
         measures.searched(found)
-        return Json(search_answer(found, request_id=_request_id(request), fields=body.fields))
+        request_id = _request_id(request)
+        return Json(search_answer(found, request_id=request_id, fields=body.fields, explain=body.explain))
 
     @app.get("/v1/images/{image_id}", responses=_bytes("image/jpeg"))
     def image(

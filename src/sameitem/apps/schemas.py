@@ -55,14 +55,16 @@ class SearchBody(Body):
     num: int = Field(default=10, ge=1, le=100)
     start: int = Field(default=0, ge=0, le=999, description="start + num <= 1000")
     filter: str = Field(default="", max_length=4096, examples=['price < 50 AND brand IN ("Lumo", "Tarn")'])
-    score_threshold: float = Field(default=0, ge=0, le=1)
+    score_threshold: float = Field(
+        default=0, ge=0, le=1, description="leave out results whose `score`, a probability, is lower"
+    )
     distinct_product: bool = Field(default=True, description="one result per product")
     user_id: str = Field(default="", max_length=128, description="pseudonymous")
     session_id: str = Field(default="", max_length=128)
     fields: list[str] | None = Field(default=None, max_length=50, description="fields of a result to return")
     rerank: bool | None = Field(default=None, description="not built yet: true is answered with 422")
     verify: bool | None = Field(default=None, description="not built yet: true is answered with 422")
-    explain: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    explain: bool = Field(default=False, description="say of the query and of each result how its score came about")
     group_by_object: bool | None = Field(default=None, description="not built yet: true is answered with 422")
     object_id: str | None = Field(
         default=None, max_length=16, description="search with this object of an earlier answer about the same photo"
@@ -97,6 +99,16 @@ class ObjectAnswer(BaseModel):
     score: float = Field(description="how sure the model is, 0..1")
 
 
+class ExplainedQueryAnswer(BaseModel):
+    """What led to the category and to what was searched."""
+
+    box_source: Literal["caller", "detected", "whole_photo"]
+    category_source: Literal["caller", "fused", "model", "knn", "none"]
+    model: list[CategoryAnswer] = Field(description="what the model alone says, best first; empty: it knows none")
+    vote: list[CategoryAnswer] = Field(description="what the most alike labelled images say; empty: there are none")
+    searched_categories: list[str] = Field(description="what the search was limited to; empty = nothing")
+
+
 class QueryAnswer(BaseModel):
     """What was understood of the photo."""
 
@@ -113,6 +125,7 @@ class QueryAnswer(BaseModel):
         description="every object that the model sees, best first, also where a caller's box won over it; empty where "
         "the model finds none"
     )
+    explain: ExplainedQueryAnswer | None = Field(description="null unless asked for")
 
 
 class HeadAnswer(BaseModel):
@@ -120,7 +133,7 @@ class HeadAnswer(BaseModel):
 
     found: int
     returned: int
-    good_match: float
+    good_match: float = Field(description="a probability, as every `score`")
 
 
 class ListingAnswer(BaseModel):
@@ -130,6 +143,33 @@ class ListingAnswer(BaseModel):
     image_name: str
 
 
+class CurveAnswer(BaseModel):
+    """What turns a lead into a probability: 1 / (1 + exp(-(intercept + slope * lead)))."""
+
+    source: Literal["category", "common", "shipped"] = Field(
+        description="fitted to this gallery's category, to the whole gallery, or what this release ships"
+    )
+    intercept: float
+    slope: float
+
+
+class ExplainedResultAnswer(BaseModel):
+    """How a score came about."""
+
+    squared_distance: float = Field(description="of the features of query and image, 0..4")
+    cosine: float = Field(description="1 - squared_distance / 2")
+    colour_distance: float | None = Field(description="1 - what their colours share; null where colours do not count")
+    colour_weight: float = Field(description="setting engine.colour_weight")
+    distance: float = Field(description="what results are ordered by: squared_distance + weight * colour_distance")
+    rival_distance: float = Field(
+        description="squared distance of the nearest other product that could be shown, whatever was filtered; that of "
+        "unrelated images where none is nearer"
+    )
+    lead: float = Field(description="rival_distance - squared_distance; below 0: another product is nearer")
+    curve: CurveAnswer
+    probability: float = Field(description="of the same item; `score`")
+
+
 class ResultAnswer(BaseModel):
     """One line of an answer; `fields` may leave some out."""
 
@@ -137,8 +177,8 @@ class ResultAnswer(BaseModel):
     product_id: str
     image_name: str
     category_id: str
-    score: float
-    visual_score: float
+    score: float = Field(description="probability that it shows the same item, 0..1")
+    visual_score: float = Field(description="cosine of the features, 0..1")
     quality_score: float | None
     same_item: float | None
     duplicates: int
@@ -151,6 +191,7 @@ class ResultAnswer(BaseModel):
     image_url: str
     attributes: dict[str, str | float | bool]
     custom_content: str
+    explain: ExplainedResultAnswer | None = Field(description="null unless asked for")
 
 
 class SearchAnswerBody(BaseModel):

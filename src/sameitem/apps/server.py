@@ -9,6 +9,7 @@ import threading
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sameitem.apps.follower import Follower
 from sameitem.apps.guard import LOOPBACK
 from sameitem.apps.rest import create_app
 from sameitem.core.errors import AccessError, UnavailableError
@@ -65,6 +66,7 @@ def serve(shop: Shop) -> None:
     runner.wake()  # jobs that a killed runner left behind go on
     searcher = Searcher(shop)
     _warm(searcher)
+    follower = Follower(shop, searcher, wake_runner=runner.wake)
     app = create_app(shop, searcher, wake_runner=runner.wake)
     config = uvicorn.Config(
         app,
@@ -79,6 +81,7 @@ def serve(shop: Shop) -> None:
     try:
         server.run()
     finally:
+        follower.stop()
         runner.stop()
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +19,7 @@ from sameitem.core.jobs import Job
 if TYPE_CHECKING:
     from sameitem.evaluation.engine_bench import Bench
     from sameitem.evaluation.evaluate import Evaluation
-    from sameitem.pipeline.online import SearchAnswer
+    from sameitem.pipeline.online import CategoryScore, SearchAnswer
     from sameitem.upkeep.demo import DemoReport
     from sameitem.upkeep.shoppers import SimulationReport
 
@@ -169,15 +169,29 @@ class Terminal:
             + (", ".join(f"{count:,} {reason}" for reason, count in result["dropped"].items()) or "none")
             + "."
         )
+        self._show_certificate(certificate)
+        steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["stages_s"].items())
+        self._out.print(f"Took {sum(result['stages_s'].values()):.1f} s ({steps}); at most {result['peak_mb']:.0f} MB.")
+
+    def show_compaction(self, result: Mapping[str, Any]) -> None:
+        """Print what a compaction published."""
+        if not result["added"] + result["removed"]:
+            self._out.print(f"Nothing changed since index version {result['version']}, which stays.")
+            return
+        self._out.print(
+            f"Published index version {result['version']}: {result['images']:,} images, {result['added']:,} more and "
+            f"{result['removed']:,} fewer than before."
+        )
+        self._show_certificate(result["certificate"])
+
+    def _show_certificate(self, certificate: Mapping[str, Any]) -> None:
         self._out.print(
             f"Recall@{certificate['k']} against a linear scan: {certificate['recall']:.4f} "
             f"[{certificate['low']:.4f}, {certificate['high']:.4f}] over {certificate['queries']:,} queries."
         )
-        steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["stages_s"].items())
-        self._out.print(f"Took {sum(result['stages_s'].values()):.1f} s ({steps}); at most {result['peak_mb']:.0f} MB.")
 
-    def show_answer(self, answer: "SearchAnswer") -> None:
-        """Print the results of a query."""
+    def show_answer(self, answer: "SearchAnswer", *, explain: bool = False) -> None:
+        """Print the results of a query, and where asked how they came about."""
         name = answer.categories[0].name if answer.categories else "unknown"
         self._out.print(
             f"Category: {name} ({answer.category_source}). Box: {answer.box_source}. {answer.found:,} found."
@@ -187,9 +201,45 @@ class Terminal:
             product = result.product
             price = "" if product.price is None else f"{product.price:g} {product.currency}"
             folded = f"+{len(result.duplicates)}" if result.duplicates else ""
-            score = f"{result.visual_score:.3f}"
+            score = f"{result.score:.1%}"
             title = product.title[:48]
             table.add_row(str(result.rank), score, product.product_id, result.image.name, title, price, folded)
+        self._out.print(table)
+        if explain:
+            self._explain(answer)
+
+    def _explain(self, answer: "SearchAnswer") -> None:
+        def told(categories: Sequence["CategoryScore"]) -> str:
+            return ", ".join(f"{one.name} {one.score:.0%}" for one in categories[:3] if one.score >= 0.005) or "nothing"
+
+        where = {"caller": "given with the query", "detected": "found by the model", "whole_photo": "the whole photo"}
+        searched = ", ".join(answer.searched_categories) or "all categories that were asked for"
+        self._out.print(f"\nThe box searched with: {where[answer.box_source]}.")
+        self._out.print(f"The category, by the model: {told(answer.model_categories)}.")
+        self._out.print(f"              by the vote of the most alike labelled images: {told(answer.knn_categories)}.")
+        self._out.print(f"              in the end ({answer.category_source}): {told(answer.categories)}.")
+        self._out.print(f"Searched in: {searched}.\n")
+        weight = answer.results[0].judgement.colour_weight if answer.results else 0.0
+        colours = ("colours", "in all") if weight else ()
+        table = Table(
+            "", "cosine", "distance", *colours, "nearest other", "lead", "curve", "log odds", "score", box=None
+        )
+        for result in answer.results:
+            why = result.judgement
+            seen = (f"{why.colour_distance:.3f}", f"{why.distance:.3f}") if why.colour_distance is not None else ()
+            odds = why.curve.intercept + why.curve.slope * why.lead
+            sum_ = f"{why.curve.intercept:+.2f} {why.curve.slope:+.2f} x {why.lead:+.3f} = {odds:+.2f}"
+            curve = result.category_id if why.curve_source == "category" else why.curve_source
+            far = (f"{why.cosine:.3f}", f"{why.squared_distance:.3f}", *seen, f"{why.rival_distance:.3f}")
+            table.add_row(str(result.rank), *far, f"{why.lead:+.3f}", curve, sum_, f"{why.score:.1%}")
+        added = f", after {weight:g} times that of the colours was added" if weight else ""
+        table.caption = (
+            "Score: how probable it is that the result shows the same item. Distance: squared, of the features (0 "
+            f"alike, 2 unrelated); the list is in its order{added}. Nearest other: distance of the nearest other "
+            "product. Lead: how much nearer the result is than that; a curve (its category's own, one common to the "
+            "shop, or the shipped one) turns it into log odds, and those into the score, 1 / (1 + exp(-log odds))."
+        )
+        table.caption_justify = "left"
         self._out.print(table)
 
     def show_versions(self, versions: list[dict[str, Any]]) -> None:

@@ -52,7 +52,7 @@ class Labels:
     """A column of any values, each distinct one held once."""
 
     codes: NDArray[np.int32]  # row -> position in `values`; -1 = missing
-    values: tuple[Attribute, ...]
+    values: Sequence[Attribute]
 
 
 Column = Numbers | Labels
@@ -137,13 +137,13 @@ def parse_filter(text: str) -> Filter:
 
 def column(values: Sequence[Attribute | None]) -> Column:
     """Return a column for one value a record, None or "" where it is missing."""
-    present = [value for value in values if not _is_missing(value)]
+    present = [value for value in values if not is_missing(value)]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
-        return Numbers(np.array([np.nan if _is_missing(v) else float(v or 0.0) for v in values], dtype=np.float64))
+        return Numbers(np.array([np.nan if is_missing(v) else float(v or 0.0) for v in values], dtype=np.float64))
     positions: dict[tuple[type, Attribute], int] = {}
     codes = np.full(len(values), -1, dtype=np.int32)
     for row, value in enumerate(values):
-        if value is not None and not _is_missing(value):
+        if value is not None and not is_missing(value):
             codes[row] = positions.setdefault((type(value), value), len(positions))
     return Labels(codes, tuple(value for _, value in positions))
 
@@ -188,7 +188,7 @@ def _matches(node: _Node, value_of: Callable[[str], Attribute | None]) -> bool:
 
 
 def _satisfies(value: Attribute | None, comparison: _Comparison) -> bool:
-    if value is None or _is_missing(value):
+    if value is None or is_missing(value):
         return comparison.symbol == "=" and "" in comparison.literals
     if comparison.symbol in _ORDERED:
         number = _as_number(value)
@@ -197,7 +197,8 @@ def _satisfies(value: Attribute | None, comparison: _Comparison) -> bool:
     return found == (comparison.symbol == "=")
 
 
-def _is_missing(value: Attribute | None) -> bool:
+def is_missing(value: Attribute | None) -> bool:
+    """Tell whether a value stands for "the shop did not say": nothing, the empty text, not a number."""
     return value is None or value == "" or value != value  # the last is NaN
 
 

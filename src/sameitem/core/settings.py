@@ -119,7 +119,9 @@ class SearchSettings(Part):
     """What an answer looks like when the caller does not say."""
 
     num: int = Field(default=10, ge=1, le=100, description="results of a page")
-    good_match: float = Field(default=0.6, ge=0, le=1, description="score from which the page speaks of a good match")
+    good_match: float = Field(
+        default=0.4, ge=0, le=1, description="probability of the same item from which the page speaks of a good match"
+    )
     photo_days: int = Field(default=90, ge=0, description="days a query photo is kept for learning; 0 = never stored")
 
 

@@ -1,7 +1,7 @@
 """Writes an index version, block by block: a gallery larger than the memory is no special case."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ConflictError, InputError, ShapeError
 from sameitem.engine.files import ArrayWriter, FileEntry, describe_file, write_array
 from sameitem.engine.kernels import BLOCK, ROW_BYTES
-from sameitem.engine.lists import draft_lists, lay_out_in_parts, lists_for
+from sameitem.engine.lists import Draft, draft_lists, lay_out_in_parts, lists_for
 from sameitem.engine.manifest import Certificate, Counts, Manifest, read_manifest, write_manifest
 from sameitem.engine.members import Members
 
@@ -41,11 +41,58 @@ def write_index(
 ) -> Manifest:
     """Write an index version into a new folder and return its manifest, which is not certified yet.
 
+    Args: see `write_version`; the entries are sorted into lists of their own.
+
+    Raises: see `write_version`.
+    """
+
+    def sort_into_lists(rows: NDArray[np.float16]) -> Draft:
+        """Of what was stored: rounded to float16, which changes no code that matters."""
+        return draft_lists(
+            lambda wanted: rows[wanted].astype(np.float32),
+            len(rows),
+            lists=lists_for(len(rows)),
+            seed=seed,
+            is_hamming=code == "hamming",
+        )
+
+    return write_version(
+        folder,
+        blocks,
+        sort_into_lists,
+        members=members,
+        version=version,
+        model_version=model_version,
+        created=created,
+        dim=dim,
+        code=code,
+        seed=seed,
+        extra=extra or {},
+    )
+
+
+def write_version(
+    folder: Path,
+    blocks: Iterable[Block],
+    draft_of: Callable[[NDArray[np.float16]], Draft],
+    *,
+    members: Members,
+    version: str,
+    model_version: str,
+    created: datetime,
+    dim: int,
+    code: Literal["residual", "hamming"],
+    seed: int,
+    extra: Mapping[str, Any],
+) -> Manifest:
+    """Write an index version into a new folder and return its manifest, which is not certified yet.
+
     Everything is written and synced beside `folder` and renamed at the end: a folder that is there is whole.
 
     Args:
         folder: where it shall lie; must not exist.
         blocks: features of unit length and colour histograms of the entries, in the order of their rows.
+        draft_of: sorts the stored rows into lists.
         members: the entries' image ids and who stands behind them.
         version: the name it will be published under (`versions.new_version`).
         model_version: of the model that computed the features.
@@ -73,21 +120,24 @@ def write_index(
         "member_image_id.npy": members.image_id.astype(np.int64),
         "member_entry.npy": members.entry.astype(np.int64),
         "member_product.npy": members.product.astype(np.int32),
+        "entry_start.npy": members.start,
+        "entry_member.npy": members.representative,
     }
     files = {name: write_array(part / name, array) for name, array in small.items()}
     files |= _write_blocks(part, blocks, (entries, dim))
-    files |= _write_lists(part, entries, seed, is_hamming=code == "hamming")
+    draft = draft_of(np.load(part / "rows.npy", mmap_mode="r"))
+    files |= _write_lists(part, draft)
     manifest = Manifest(
         version=version,
         model_version=model_version,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
         dim=dim,
-        lists=lists_for(entries),
+        lists=len(draft.centres),
         code=code,
         seed=seed,
         counts=Counts(entries, len(members.image_id), members.products),
         files=files,
-        extra=dict(extra or {}),
+        extra=dict(extra),
     )
     write_manifest(part, manifest)
     part.rename(folder)
@@ -115,6 +165,18 @@ def seal(folder: Path, *, certificate: Certificate, files: Sequence[str] = ()) -
     return manifest
 
 
+def add_extra(folder: Path, extra: Mapping[str, Any]) -> Manifest:
+    """Put more JSON values into the extras of the manifest of a version that is being built.
+
+    Raises:
+        NotFoundError: no built index version there.
+    """
+    manifest = read_manifest(folder)
+    manifest = replace(manifest, extra={**manifest.extra, **extra})
+    write_manifest(folder, manifest)
+    return manifest
+
+
 def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int]) -> dict[str, FileEntry]:
     entries, dim = shape
     with ExitStack() as stack:
@@ -122,22 +184,16 @@ def _write_blocks(folder: Path, blocks: Iterable[Block], shape: tuple[int, int])
         colours = stack.enter_context(ArrayWriter(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)))
         done = 0
         for features, colour in blocks:
-            _check_block(features, colour, dim=dim, first_row=done)
+            check_block(features, colour, dim=dim, first_row=done)
             rows.append(features)
             colours.append(colour)
             done += len(features)
         return {"rows.npy": rows.finish(), "colour.npy": colours.finish()}
 
 
-def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> dict[str, FileEntry]:
-    """Sort what `_write_blocks` stored into lists: rounded to float16, which changes no code that matters."""
-    rows = np.load(folder / "rows.npy", mmap_mode="r")
-    lists = lists_for(entries)
-    draft = draft_lists(
-        lambda wanted: rows[wanted].astype(np.float32), entries, lists=lists, seed=seed, is_hamming=is_hamming
-    )
+def _write_lists(folder: Path, draft: Draft) -> dict[str, FileEntry]:
     starts, parts = lay_out_in_parts(
-        draft.packed, draft.slopes, draft.offsets, draft.list_of_row, lists, blocks=BLOCKS_AT_ONCE
+        draft.packed, draft.slopes, draft.offsets, draft.list_of_row, len(draft.centres), blocks=BLOCKS_AT_ONCE
     )
     small: dict[str, NDArray[Any]] = {
         "rotation.npy": draft.signs,
@@ -165,7 +221,12 @@ def _write_lists(folder: Path, entries: int, seed: int, *, is_hamming: bool) -> 
         return files | {writer.path.name: writer.finish() for writer in writers}
 
 
-def _check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+def check_block(features: NDArray[np.float32], colour: NDArray[np.float32], *, dim: int, first_row: int) -> None:
+    """Refuse features that are not (rows, dim) of length 1, or colours that are not (rows, 24) shares.
+
+    Raises:
+        ShapeError, InputError: says what was received, and in which entry; the first is number `first_row`.
+    """
     if features.ndim != 2 or features.shape[1] != dim or colour.shape != (len(features), COLOUR_BINS):
         raise ShapeError(
             f"need features (rows, {dim}) and colours (rows, {COLOUR_BINS}), got {features.shape} and {colour.shape}"

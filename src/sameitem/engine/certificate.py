@@ -51,7 +51,14 @@ class _Truth:
 
 
 def certify(
-    index: Index, features: Features, *, asked: float, k: int, queries: NDArray[np.float32] | None = None, seed: int = 0
+    index: Index,
+    features: Features,
+    *,
+    asked: float,
+    k: int,
+    queries: NDArray[np.float32] | None = None,
+    first: Effort | None = None,
+    seed: int = 0,
 ) -> Certificate:
     """Find how much the search must look at for the asked recall, measured with the search itself.
 
@@ -65,6 +72,7 @@ def certify(
         asked: recall to reach, 0..1.
         k: depth; no more than the gallery has (less the one left out).
         queries: (rows, dim) features of real query photos.
+        first: kept where it is enough.
         seed: of the queries drawn and of the bootstrap.
 
     Raises:
@@ -92,7 +100,7 @@ def certify(
 
     is_hamming = index.lists.is_hamming
     effort, interval, is_enough = _effort(
-        judge, lists=len(index.lists.centres), entries=entries, k=k, slack=not is_hamming
+        judge, lists=len(index.lists.centres), entries=entries, k=k, slack=not is_hamming, first=first
     )
     if not is_enough:
         raise RefusedError(
@@ -115,7 +123,13 @@ def certify(
 
 
 def _effort(
-    judge: Callable[[Effort], tuple[Interval, bool]], *, lists: int, entries: int, k: int, slack: bool
+    judge: Callable[[Effort], tuple[Interval, bool]],
+    *,
+    lists: int,
+    entries: int,
+    k: int,
+    slack: bool,
+    first: Effort | None,
 ) -> tuple[Effort, Interval, bool]:
     """Return an effort that is enough, what it finds, and whether it is; everything, where nothing is.
 
@@ -126,6 +140,10 @@ def _effort(
     def enough(probes: Iterable[int], candidates: int) -> Effort | None:
         return next((one for one in (Effort(p, candidates) for p in probes) if judge(one)[1]), None)
 
+    if first is not None:
+        interval, is_enough = judge(first)
+        if is_enough:
+            return first, interval, True
     doubled = [1 << power for power in range((lists - 1).bit_length())] + [lists]
     most = min(entries, MANY * k)
     best = enough(doubled, most)

@@ -1,7 +1,7 @@
 """A published index version, opened: coarse filter by one-bit codes, fine ranking by exact distance."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, ShapeError
-from sameitem.engine.build import COLOUR_BINS, UNIT_TOLERANCE
+from sameitem.core.growing import Growing
+from sameitem.engine.build import COLOUR_BINS, UNIT_TOLERANCE, check_block
+from sameitem.engine.delta import Delta
 from sameitem.engine.distances import colour_distances
 from sameitem.engine.files import differences
 from sameitem.engine.kernels import BLOCK, ROW_BYTES, exact_distances
-from sameitem.engine.lists import Codes, Effort, Lists, open_lists
+from sameitem.engine.lists import EVERYTHING, Codes, Effort, Lists, open_lists
 from sameitem.engine.manifest import Manifest, read_manifest
 from sameitem.engine.members import EntryHit, Members
 from sameitem.engine.rotation import ROUNDS
+from sameitem.engine.sieve import Sieve
 
 HASHED_BYTES = 4_000_000  # files up to this size are checked by content whenever an index is opened
 FURTHER = 0.5  # where a share s of the entries is allowed, s ** -FURTHER times as many lists are looked through
-MOSTLY = 0.9  # of the entries allowed: searched as if all were
+MOSTLY = 0.9  # of the entries allowed: as much effort as if all were
 SURELY = 4  # times the effort that must change no hit of a filtered search
 FEW = 2048  # entries that are all ranked, whatever the effort: as fast as looking for the best among them
 RANKED_SHARE = 4  # so are they where one in this many would be a candidate
@@ -29,20 +32,68 @@ DEEPER = 2  # entries ranked for each hit asked for: some stand for a product th
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """The files of one index version, memory-mapped; searching changes nothing, any number of threads may."""
+    """The files of one index version, memory-mapped, and what was added since; any number of threads may search."""
 
     manifest: Manifest
     members: Members
     lists: Lists
-    rows: NDArray[np.float16]  # (entries, dim)
-    colours: NDArray[np.float16]  # (entries, COLOUR_BINS)
+    rows: NDArray[np.float16]  # (entries, dim) as built
+    colours: NDArray[np.float16]  # (entries, COLOUR_BINS) as built
+    delta: Delta = field(init=False)
+    _colours: Growing[np.float16] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delta", Delta(self.lists, len(self.rows), self.manifest.dim))
+        object.__setattr__(self, "_colours", Growing(self.colours))
+
+    def append(
+        self,
+        features: NDArray[np.float32],
+        colours: NDArray[np.float32],
+        *,
+        image_ids: NDArray[np.int64],
+        products: NDArray[np.int32],
+    ) -> NDArray[np.int64]:
+        """Add entries with one member each, and return the members' rows; one thread at a time may.
+
+        Args:
+            features: (n, dim) of unit length.
+            colours: (n, 24) histograms.
+            image_ids: (n,) of the members.
+            products: (n,) rows of their products.
+
+        Raises:
+            InputError, ShapeError: features or colours that an index cannot hold.
+        """
+        check_block(features, colours, dim=self.manifest.dim, first_row=self.members.entries)
+        rows = np.arange(len(self.members), len(self.members) + len(features))
+        self._colours.append(colours.astype(np.float16))
+        self.members.append(image_ids, products)
+        self.delta.append(features)
+        return rows
+
+    def features(self, entries: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the stored features of some entries, added ones too: (n, dim)."""
+        late, built = entries >= len(self.rows), len(self.rows)
+        found = np.empty((len(entries), self.manifest.dim), np.float32)
+        found[~late], found[late] = self.rows[entries[~late]], self.delta.rows[entries[late] - built]
+        return found
+
+    def colours_of(self, entries: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the colour histograms of some entries, added ones too: (n, 24)."""
+        return self._colours.take(entries)
+
+    def sieve(self, mask: NDArray[np.bool_]) -> Sieve:
+        """Prepare who may be shown for searching: (members,)."""
+        return Sieve(self.members, self.delta.list_of_row, len(self.lists.centres), mask)
 
     def search(
         self,
         query: NDArray[np.float32],
         *,
         k: int,
-        allowed: NDArray[np.bool_] | None = None,
+        allowed: Sieve | None = None,
+        without_product: int | None = None,
         effort: Effort | None = None,
         exact: bool = False,
         one_per_product: bool = False,
@@ -54,7 +105,8 @@ class Index:
         Args:
             query: (dim,) feature of unit length.
             k: how many hits, at least 1.
-            allowed: (members,) who may be shown (filters, deletions); None allows all.
+            allowed: who may be shown (filters, deletions); None allows all.
+            without_product: row of a product that is not shown.
             effort: how much the coarse filter looks at; None takes what the certificate measured, more where k is
                 larger than the certified one or little is allowed, and everything where there is no certificate.
             exact: rank every allowed entry: a linear scan over the stored rows.
@@ -68,34 +120,37 @@ class Index:
             ShapeError: an array of another shape than the index needs.
             InputError: k, effort or weight out of range, a query that is not of unit length, a missing colour.
         """
-        self._check(query, k, allowed, effort, colour, colour_weight)
+        self._check(query, k, effort, colour, colour_weight)
         query = np.array(query, np.float32)
-        share = 1.0 if allowed is None else float(np.count_nonzero(allowed)) / len(allowed)
-        is_sieved = MOSTLY <= share < 1  # few are not allowed: they are taken out of what was found
-        among = None if allowed is None or share >= MOSTLY else self.members.searchable(allowed)
-        count = len(self.rows) if among is None else len(among)
+        count, share = (self.members.entries, 1.0) if allowed is None else (allowed.entries, allowed.share)
         if count == 0:
             return []
-        effort = effort or self.effort_for(k, share=count / len(self.rows))
+        is_filtered = share < MOSTLY
+        effort = effort or self.effort_for(k, share=share)
         deep = DEEPER * max(k, self._certified_k)
         before: list[EntryHit] | None = None
         while True:
             everything = exact or max(FEW, RANKED_SHARE * effort.candidates, deep) >= count
             if everything:
-                entries = np.arange(count) if among is None else among
+                entries = self._every_entry(allowed)
                 distances = self._distances(query, entries)
             else:
-                entries, distances = self._candidates(query, effort, deep, among, whole=colour_weight > 0)
-            if is_sieved and allowed is not None:
-                kept = self.members.is_searchable(entries, allowed)
-                entries, distances = entries[kept], distances[kept]
+                entries, distances = self._candidates(query, effort, deep, allowed, whole=colour_weight > 0)
             if colour is not None and colour_weight:
-                distances = distances + colour_weight * colour_distances(self.colours[entries], colour)
-            hits = self.members.rank(entries, distances, k=k, allowed=allowed, one_per_product=one_per_product)
-            is_whole = len(hits) == k or (one_per_product and self._reaches_all(hits, allowed))
-            if everything or (is_whole and (among is None or hits == before)):
+                distances = distances + colour_weight * colour_distances(self.colours_of(entries), colour)
+            hits = self.members.rank(
+                entries,
+                distances,
+                k=k,
+                allowed=None if allowed is None else allowed.mask,
+                without_product=without_product,
+                one_per_product=one_per_product,
+            )
+            others = 0 if without_product is None else 1
+            is_whole = len(hits) == k or (one_per_product and self._products(hits) + others >= self._findable(allowed))
+            if everything or (is_whole and (not is_filtered or hits == before)):
                 return hits
-            effort, deep = effort.times(2 if among is None else SURELY), deep if is_whole else 2 * deep
+            effort, deep = effort.times(SURELY if is_filtered else 2), deep if is_whole else 2 * deep
             before = hits
 
     def effort_for(self, k: int, *, share: float = 1.0) -> Effort:
@@ -116,38 +171,59 @@ class Index:
     def warm(self) -> None:
         """Search once each way, so that what is compiled on first use is compiled before the first query."""
         query = self.rows[0].astype(np.float32)
-        self.lists.search(query[None], self.rows, k=1, effort=Effort(1, 1), among=np.zeros(1, np.int64))
+        self.lists.search(query[None], self.rows, k=1, effort=Effort(1, 1), wanted=np.ones(1, np.uint8))
         self._distances(query, np.zeros(1, np.int64))
+        self.sieve(np.ones(len(self.members), np.bool_))
 
     @property
     def _certified_k(self) -> int:
         return self.manifest.certificate.k if self.manifest.certificate else 1
 
     def _candidates(
-        self, query: NDArray[np.float32], effort: Effort, deep: int, among: NDArray[np.int64] | None, *, whole: bool
+        self, query: NDArray[np.float32], effort: Effort, deep: int, allowed: Sieve | None, *, whole: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the `deep` nearest entries with their distances; whole: all candidates, as more decides the order."""
         if whole:
             deep, effort = max(deep, effort.candidates), replace(effort, slack=math.inf)
-        rows, distances = self.lists.search(query[None], self.rows, k=deep, effort=effort, among=among)
+        is_filtered = allowed is not None and allowed.share < MOSTLY
+        rows, distances = self.lists.search(
+            query[None],
+            self.rows,
+            k=deep,
+            effort=effort,
+            wanted=EVERYTHING if allowed is None else allowed.bits,
+            wanted_lists=allowed.list_bits if allowed is not None and is_filtered else EVERYTHING,
+            added=self.delta.added,
+        )
         found = rows[0] >= 0
         return rows[0][found], distances[0][found]
 
+    def _every_entry(self, allowed: Sieve | None) -> NDArray[np.int64]:
+        if allowed is None:
+            return np.arange(self.members.entries)
+        return np.flatnonzero(np.unpackbits(allowed.bits, bitorder="little"))
+
     def _distances(self, query: NDArray[np.float32], entries: NDArray[np.int64]) -> NDArray[np.float64]:
+        query, built = np.ascontiguousarray(query), len(self.rows)
+        late = entries >= built
         distances = np.empty(len(entries), np.float64)
-        exact_distances(np.ascontiguousarray(query), self.rows.view(np.uint16), entries, distances)
+        for here, rows, first in ((~late, self.rows, 0), (late, self.delta.rows, built)):
+            found = np.empty(np.count_nonzero(here), np.float64)
+            exact_distances(query, rows.view(np.uint16), entries[here] - first, found)
+            distances[here] = found
         return distances
 
-    def _reaches_all(self, hits: list[EntryHit], allowed: NDArray[np.bool_] | None) -> bool:
-        """Return whether hits that were not cut at k leave no allowed product out."""
-        rows = [row for hit in hits for row in (hit.member_row, *hit.duplicates)]
-        return len(np.unique(self.members.product[rows])) == self.members.count_products(allowed)
+    def _products(self, hits: list[EntryHit]) -> int:
+        rows = np.array([row for hit in hits for row in (hit.member_row, *hit.duplicates)], np.int64)
+        return len(np.unique(self.members.products_of(rows)))
+
+    def _findable(self, allowed: Sieve | None) -> int:
+        return len(np.unique(self.members.every_product())) if allowed is None else allowed.products
 
     def _check(
         self,
         query: NDArray[np.float32],
         k: int,
-        allowed: NDArray[np.bool_] | None,
         effort: Effort | None,
         colour: NDArray[np.float32] | None,
         colour_weight: float,
@@ -158,10 +234,6 @@ class Index:
             )
         if not abs(float(np.linalg.norm(query)) - 1) <= UNIT_TOLERANCE:
             raise InputError(f"need a feature of length 1, got {float(np.linalg.norm(query)):g}")
-        if allowed is not None and (allowed.shape != self.members.image_id.shape or allowed.dtype != np.bool_):
-            raise ShapeError(
-                f"need a mask ({len(self.members.image_id)},) of bool, got {allowed.shape} {allowed.dtype}"
-            )
         if k < 1 or (effort is not None and min(effort.probes, effort.candidates) < 1):
             raise InputError(f"need k, probes and candidates of at least 1, got k {k} and {effort}")
         if not 0 <= colour_weight < np.inf or (colour_weight and (colour is None or colour.shape != (COLOUR_BINS,))):
@@ -185,14 +257,19 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
         raise ConflictError(f"index version {folder.name} is damaged: {'; '.join(wrong)}; run `sameitem build`")
     entries, members = manifest.counts.entries, manifest.counts.members
     try:
+        found = Members(
+            entry_image_id=_array(folder / "entry_image_id.npy", np.int64, (entries,)),
+            image_id=_array(folder / "member_image_id.npy", np.int64, (members,)),
+            entry=_array(folder / "member_entry.npy", np.int64, (members,)),
+            product=_array(folder / "member_product.npy", np.int32, (members,)),
+        )
+        found.share(
+            _array(folder / "entry_start.npy", np.int32, (entries + 1,)),
+            _array(folder / "entry_member.npy", np.int32, (entries,)),
+        )
         return Index(
             manifest=manifest,
-            members=Members(
-                entry_image_id=_array(folder / "entry_image_id.npy", np.int64, (entries,)),
-                image_id=_array(folder / "member_image_id.npy", np.int64, (members,)),
-                entry=_array(folder / "member_entry.npy", np.int64, (members,)),
-                product=_array(folder / "member_product.npy", np.int32, (members,)),
-            ),
+            members=found,
             lists=_lists(folder, manifest),
             rows=_array(folder / "rows.npy", np.float16, (entries, manifest.dim)),
             colours=_array(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)),

@@ -282,6 +282,16 @@ def near_distance(_typing: Any, halves: Any, floats: Any, count: Any) -> tuple[A
 
 
 @intrinsic
+def half_at(_typing: Any, address: Any) -> tuple[Any, _Code]:
+    """Return the bits of the float16 at an address."""
+
+    def code(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_at(builder, arguments[0], _long(0), _SHORT), align=2)
+
+    return types.uint16(types.uint64), code
+
+
+@intrinsic
 def prefetch(_typing: Any, address: Any) -> tuple[Any, _Code]:
     """Ask for a cache line that is soon read."""
 
@@ -418,10 +428,7 @@ def tighten(scores: Any, rows: Any, count: int, kept: int) -> Any:
 
 @compiled
 def scan(
-    blocks: Any,
-    slopes: Any,
-    offsets: Any,
-    ids: Any,
+    codes: Any,
     first: int,
     last: int,
     table: Any,
@@ -440,17 +447,14 @@ def scan(
     When what was found fills its arrays, at least the `kept` smallest stay and the largest of them is the new limit.
 
     Args:
-        blocks: (blocks, bits / 16, 64) codes.
-        slopes: (blocks, 32) float32.
-        offsets: (blocks, 32) float32, infinite where no code lies.
-        ids: (blocks, 32) uint32 row of each code.
+        codes: a `lists.Codes`.
         first: block to begin with.
         last: block to end before.
         table: (bits / 4, 16) of the query.
         step: of the table.
         least: of the table.
         base: added to each score.
-        wanted: (rows / 8) uint8, bit i % 8 of byte i // 8 says whether row i may be found; empty: all may.
+        wanted: (rows / 8) uint8, bit i % 8 of byte i // 8 says whether row i may be found, none beyond; empty: all may.
         found_scores: (size,) float32, size at least `kept` + 64, better three times `kept`.
         found_rows: (size,) uint32.
         count: how many were found so far.
@@ -462,17 +466,15 @@ def scan(
     """
     scores = np.empty(BLOCK, np.float32)
     out = uint64(scores.ctypes.data)
-    rows = blocks.shape[1]
+    rows = codes.blocks.shape[1]
     size = len(found_scores)
-    code, slope = uint64(blocks.ctypes.data), uint64(slopes.ctypes.data)
-    offset, numbers = uint64(offsets.ctypes.data), uint64(table.ctypes.data)
-    is_filtered = len(wanted) > 0
+    code, slope = uint64(codes.blocks.ctypes.data), uint64(codes.slopes.ctypes.data)
+    offset, numbers = uint64(codes.offsets.ctypes.data), uint64(table.ctypes.data)
+    is_filtered, known = len(wanted) > 0, len(wanted)
     block_bytes, ahead = rows * ROW_BYTES, uint64(BLOCKS_AHEAD * BLOCK * 4)
     for block in range(first, last):
         at = uint64(block * (BLOCK * 4))
-        if (
-            block + BLOCKS_AHEAD < last
-        ):  # without it a scan of memory reaches 71 % of the speed of reading, with it 89 %
+        if block + BLOCKS_AHEAD < last:  # a scan of memory then reaches 89 % of the speed of reading, not 71 %
             later = code + uint64((block + BLOCKS_AHEAD) * block_bytes)
             for line in range(0, block_bytes, 64):
                 prefetch(later + uint64(line))
@@ -494,9 +496,11 @@ def scan(
         while below:
             slot = lowest_bit(below)
             below &= below - np.uint32(1)
-            row = ids[block, slot]
-            if is_filtered and not (wanted[row >> np.uint32(3)] >> (row & np.uint32(7))) & 1:
-                continue
+            row = codes.ids[block, slot]
+            if is_filtered:
+                byte = row >> np.uint32(3)
+                if byte >= known or not (wanted[byte] >> (row & np.uint32(7))) & 1:
+                    continue
             found_scores[count], found_rows[count] = scores[slot], row
             count += 1
         if count > size - BLOCK:
@@ -514,33 +518,31 @@ def _squared(one: Any, other: Any) -> Any:
 
 
 @compiled
-def _widen_rest(stored: Any, row: int, start: int, wide: Any) -> None:
-    """Widen a row's numbers from `start` on, fewer than 16, without reading what lies behind the row."""
+def _widen_rest(row: Any, start: int, dim: int, wide: Any) -> None:
+    """Widen the numbers of a row at an address from `start` on, fewer than 16, without reading what lies behind it."""
     rest = np.zeros(16, np.uint16)
-    for at in range(start, stored.shape[1]):
-        rest[at - start] = stored[row, at]
+    for at in range(start, dim):
+        rest[at - start] = half_at(row + uint64(2 * at))
     widen(uint64(rest.ctypes.data), uint64(wide.ctypes.data) + uint64(4 * start))
 
 
 @compiled
-def exact_distance(query: Any, stored: Any, row: int, squares: Any, wide: Any) -> Any:
+def exact_distance(query: Any, row: Any, squares: Any, wide: Any) -> Any:
     """Return the squared L2 distance of a stored float16 row and a query: the bits of `distances.squared_distances`.
 
     Args:
         query: (dim,) float32.
-        stored: (rows, dim) float16 as uint16.
-        row: of `stored`.
+        row: address of the stored row.
         squares: (dim,) float64, overwritten.
         wide: (dim rounded up to 16,) float32, overwritten.
     """
     dim = len(query)
-    start = uint64(stored.ctypes.data) + uint64(row) * uint64(2 * dim)
     out = uint64(wide.ctypes.data)
     whole = dim // 16
     for part in range(whole):
-        widen(start + uint64(32 * part), out + uint64(64 * part))
+        widen(row + uint64(32 * part), out + uint64(64 * part))
     if whole * 16 < dim:
-        _widen_rest(stored, row, whole * 16, wide)
+        _widen_rest(row, whole * 16, dim, wide)
     for at in range(dim):
         difference = np.float64(wide[at] - query[at])
         squares[at] = difference * difference
@@ -567,7 +569,7 @@ def exact_distances(query: Any, stored: Any, rows: Any, distances: Any) -> None:
             ahead = address + uint64(rows[place + PREFETCHED]) * row_bytes
             for line in range(0, 2 * dim, 64):
                 prefetch(ahead + uint64(line))
-        distances[place] = exact_distance(query, stored, rows[place], squares, wide)
+        distances[place] = exact_distance(query, address + uint64(rows[place]) * row_bytes, squares, wide)
 
 
 @compiled
@@ -577,10 +579,7 @@ def choose_lists(
     step: float,
     least: float,
     centres: Any,
-    blocks: Any,
-    slopes: Any,
-    offsets: Any,
-    ids: Any,
+    codes: Any,
     wanted: Any,
     probes: int,
     nearest: Any,
@@ -596,10 +595,7 @@ def choose_lists(
         step: of the table.
         least: of the table.
         centres: (lists, bits) float16 as uint16.
-        blocks: of the centres' codes, as the four below.
-        slopes: see `scan`.
-        offsets: see `scan`.
-        ids: see `scan`.
+        codes: of the centres, see `scan`.
         wanted: lists that may be chosen, see `scan`.
         probes: how many.
         nearest: (3 * probes + 256,) uint32 to fill.
@@ -607,7 +603,7 @@ def choose_lists(
     """
     kept = min(probes + probes // 2 + 16, len(centres))
     count, _ = scan(
-        blocks, slopes, offsets, ids, 0, len(blocks), table, step, least, np.float32(0),
+        codes, 0, len(codes.blocks), table, step, least, np.float32(0),
         wanted, distances, nearest, 0, kept, NO_LIMIT,
     )  # fmt: skip
     if count > kept:
@@ -625,8 +621,17 @@ def choose_lists(
 
 
 @compiled
+def _address(stored: Any, late: Any, row: int) -> Any:
+    """Return where a row lies: in `stored`, or in what was added behind it."""
+    row_bytes = uint64(2 * stored.shape[1])
+    if row < len(stored):
+        return uint64(stored.ctypes.data) + uint64(row) * row_bytes
+    return uint64(late.ctypes.data) + uint64(np.int64(row) - len(stored)) * row_bytes
+
+
+@compiled
 def rank(
-    query: Any, stored: Any, scores: Any, found: Any, count: int, k: int, slack: float, room: Any, space: Any
+    query: Any, stored: Any, late: Any, scores: Any, found: Any, count: int, k: int, slack: float, room: Any, space: Any
 ) -> int:
     """Compute the exact distances of those candidates that may be among the k nearest, and move them to the front.
 
@@ -636,6 +641,7 @@ def rank(
     Args:
         query: (dim,) float32.
         stored: (rows, dim) float16 as uint16.
+        late: (more, dim) float16 as uint16: the rows behind those of `stored`.
         scores: (count or more,) estimated distance of each candidate.
         found: (count or more,) row of each candidate; those that may be among the k nearest come to its front.
         count: how many candidates.
@@ -651,8 +657,7 @@ def rank(
     near, left, distances = room
     squares, wide = space
     dim = len(query)
-    even, row_bytes = dim - dim % 16, uint64(2 * dim)
-    address, query_at = uint64(stored.ctypes.data), uint64(query.ctypes.data)
+    even, query_at = dim - dim % 16, uint64(query.ctypes.data)
     keys = np.empty(count, np.int64)  # order by score, then by row: the same for a query whatever stands beside it
     bits = scores[:count].view(np.int32)  # of a float32: they order as the scores do, but for the sign
     for place in range(count):
@@ -664,14 +669,14 @@ def rank(
         until = count if slack == np.inf else min(count, max(k, done + RANKED_AT_ONCE, done + done // 4))
         for place in range(done, until):
             if place + PREFETCHED < count:
-                ahead = address + uint64(found[order[place + PREFETCHED]]) * row_bytes
+                ahead = _address(stored, late, found[order[place + PREFETCHED]])
                 for line in range(0, 2 * dim, 64):
                     prefetch(ahead + uint64(line))
-            row = found[order[place]]
-            left[place] = row
-            near[place] = near_distance(address + uint64(row) * row_bytes, query_at, even)
+            left[place] = found[order[place]]
+            row = _address(stored, late, left[place])
+            near[place] = near_distance(row, query_at, even)
             if even < dim:
-                _widen_rest(stored, row, even, wide)
+                _widen_rest(row, even, dim, wide)
                 near[place] += _squared(wide[even:dim], query[even:])
         done = until
         if done >= k:
@@ -683,7 +688,7 @@ def rank(
             front += 1
     found[:front] = np.sort(found[:front])
     for place in range(front):
-        distances[place] = exact_distance(query, stored, found[place], squares, wide)
+        distances[place] = exact_distance(query, _address(stored, late, found[place]), squares, wide)
     return front
 
 
@@ -692,16 +697,11 @@ def search_lists(
     queries: Any,
     rotated: Any,
     centres: Any,
-    centre_blocks: Any,
-    centre_slopes: Any,
-    centre_offsets: Any,
-    centre_ids: Any,
+    centre_codes: Any,
     starts: Any,
-    blocks: Any,
-    slopes: Any,
-    offsets: Any,
-    ids: Any,
+    codes: Any,
     stored: Any,
+    added: Any,
     is_hamming: bool,
     probes: int,
     candidates: int,
@@ -717,16 +717,11 @@ def search_lists(
         queries: (n, dim) float32 of unit length.
         rotated: (n, bits) float32.
         centres: (lists, bits) float16 as uint16.
-        centre_blocks: codes of the centres, as the three below.
-        centre_slopes: see `scan`.
-        centre_offsets: see `scan`.
-        centre_ids: see `scan`.
+        centre_codes: of the centres, see `scan`.
         starts: (lists + 1,) first block of each list.
-        blocks: codes of the images, as the three below.
-        slopes: see `scan`.
-        offsets: see `scan`.
-        ids: see `scan`.
+        codes: of the images, see `scan`.
         stored: (rows, dim) float16 as uint16.
+        added: a `lists.Added`.
         is_hamming: whether the codes are signs of the images themselves, compared with those of the query.
         probes: lists of a query.
         candidates: codes of a query that may be ranked.
@@ -757,8 +752,7 @@ def search_lists(
             steps[query, 0], steps[query, 1] = fill_table(rotated[start + query], tables[query])
             chosen[query] = choose_lists(
                 rotated[start + query], tables[query], steps[query, 0], steps[query, 1], centres,
-                centre_blocks, centre_slopes, centre_offsets, centre_ids, wanted_lists, probes,
-                nearest[query], to_centres[query],
+                centre_codes, wanted_lists, probes, nearest[query], to_centres[query],
             )  # fmt: skip
             counts[query], limits[query] = 0, NO_LIMIT
             if is_hamming:
@@ -772,10 +766,18 @@ def search_lists(
                 query, probe = pairs[pair]
                 number = nearest[query, probe]
                 counts[query], limits[query] = scan(
-                    blocks, slopes, offsets, ids, starts[number], starts[number + 1], tables[query],
+                    codes, starts[number], starts[number + 1], tables[query],
                     steps[query, 0], steps[query, 1], to_centres[query, probe], wanted,
                     scores[query], found[query], counts[query], candidates, limits[query],
                 )  # fmt: skip
+                block = added.newest[number] if len(added.newest) else -1
+                while block >= 0:
+                    counts[query], limits[query] = scan(
+                        added.codes, block, block + 1, tables[query],
+                        steps[query, 0], steps[query, 1], to_centres[query, probe], wanted,
+                        scores[query], found[query], counts[query], candidates, limits[query],
+                    )  # fmt: skip
+                    block = added.before[block]
             place = until
         for query in range(group):
             count = counts[query]
@@ -783,7 +785,7 @@ def search_lists(
                 keep_smallest(scores[query], found[query], count, candidates)
                 count = candidates
             row = start + query
-            count = rank(queries[row], stored, scores[query], found[query], count, k, slack, room, space)
+            count = rank(queries[row], stored, added.halves, scores[query], found[query], count, k, slack, room, space)
             order_by_distance(found[query], room[2], count, rows_out[row], distances_out[row])
 
 
@@ -835,10 +837,7 @@ def order_by_distance(found: Any, distances: Any, count: int, rows_out: Any, dis
 def nearest_centres(
     rotated: Any,
     centres: Any,
-    blocks: Any,
-    slopes: Any,
-    offsets: Any,
-    ids: Any,
+    codes: Any,
     compared: int,
     found: Any,
 ) -> None:
@@ -847,10 +846,7 @@ def nearest_centres(
     Args:
         rotated: (rows, bits) float32.
         centres: (lists, bits) float16 as uint16.
-        blocks: of the centres' codes, as the three below.
-        slopes: see `scan`.
-        offsets: see `scan`.
-        ids: see `scan`.
+        codes: of the centres, see `scan`.
         compared: centres that are compared exactly, at least 17.
         found: (rows,) int32 to fill.
     """
@@ -862,10 +858,7 @@ def nearest_centres(
     chosen, distances = np.empty(3 * probes + 256, np.uint32), np.empty(3 * probes + 256, np.float32)
     for row in range(len(rotated)):
         step, least = fill_table(rotated[row], table)
-        count = choose_lists(
-            rotated[row], table, step, least, centres, blocks, slopes, offsets, ids, everything, probes,
-            chosen, distances,
-        )  # fmt: skip
+        count = choose_lists(rotated[row], table, step, least, centres, codes, everything, probes, chosen, distances)
         best = chosen[0]
         for place in range(1, count):
             if distances[place] > distances[0]:
@@ -876,19 +869,9 @@ def nearest_centres(
 
 @compiled
 def fill_blocks(
-    start: int,
-    starts: Any,
-    ends: Any,
-    order: Any,
-    packed: Any,
-    slopes: Any,
-    offsets: Any,
-    groups_out: Any,
-    slopes_out: Any,
-    offsets_out: Any,
-    ids_out: Any,
+    start: int, starts: Any, ends: Any, order: Any, packed: Any, slopes: Any, offsets: Any, codes: Any
 ) -> None:
-    """Fill empty blocks with the codes that belong there.
+    """Fill blocks of codes that follow one another, from block `start` on.
 
     Args:
         start: number of the first block to fill.
@@ -898,25 +881,22 @@ def fill_blocks(
         packed: (rows, bits / 8) uint8, the lowest bit first.
         slopes: (rows,) float32.
         offsets: (rows,) float32.
-        groups_out: (blocks, bits / 4, 16) uint8, zero.
-        slopes_out: (blocks, 32) float32, as the offsets and rows below.
-        offsets_out: what is not filled stays as it is.
-        ids_out: uint32.
+        codes: a `lists.Codes` without codes, to fill.
     """
     number = np.searchsorted(starts, start, side="right") - 1
-    for block in range(len(groups_out)):
+    for block in range(len(codes.blocks)):
         while starts[number + 1] <= start + block:
             number += 1
         first = ends[number] + (start + block - starts[number]) * BLOCK
         for slot in range(min(BLOCK, ends[number + 1] - first)):
             row = order[first + slot]
-            slopes_out[block, slot], offsets_out[block, slot] = slopes[row], offsets[row]
-            ids_out[block, slot] = row
+            codes.slopes[block, slot], codes.offsets[block, slot] = slopes[row], offsets[row]
+            codes.ids[block, slot] = row
             place, shift = 2 * (slot % 8) + slot // 8 % 2, np.uint8(0 if slot < BLOCK // 2 else 4)
             for byte in range(packed.shape[1]):
-                pair = packed[row, byte]
-                groups_out[block, 2 * byte, place] |= (pair & np.uint8(15)) << shift
-                groups_out[block, 2 * byte + 1, place] |= (pair >> np.uint8(4)) << shift
+                pair, at = packed[row, byte], byte % 2 * 32 + place
+                codes.blocks[block, byte // 2, at] |= (pair & np.uint8(15)) << shift
+                codes.blocks[block, byte // 2, at + 16] |= (pair >> np.uint8(4)) << shift
 
 
 @compiled

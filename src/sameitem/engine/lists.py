@@ -16,7 +16,8 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +31,30 @@ SAMPLED, ROUNDS = 50, 8  # features a list for k-means, at most, and its rounds
 MOST_SAMPLED = 1 << 18  # features for k-means, but for one a list
 COMPARED = 40  # centres compared exactly with each feature: of 6,324 the nearest is missed by 4 features in 10,000
 EVERYTHING = np.zeros(0, np.uint8)  # no filter
+NO_BLOCK = -1
+
+_SLOT = np.arange(BLOCK)
+_BYTE_OF_SLOT = 2 * (_SLOT % 8) + _SLOT // 8 % 2
 
 Features = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # rows to their features (rows, dim)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Codes:
+class Codes(NamedTuple):
     """One-bit codes in blocks of 32, as the kernels scan them."""
 
     blocks: NDArray[np.uint8]  # (blocks, bits / 16, 64), see kernels.py
     slopes: NDArray[np.float32]  # (blocks, 32)
     offsets: NDArray[np.float32]  # (blocks, 32) infinite where no code lies
     ids: NDArray[np.uint32]  # (blocks, 32) row of each code
+
+
+class Added(NamedTuple):
+    """What was added to lists since they were made (delta.py), as the kernels see it; none of it changes its size."""
+
+    codes: Codes
+    newest: NDArray[np.int32]  # (lists,) newest block of each list, NO_BLOCK: it has none; empty: no list has
+    before: NDArray[np.int32]  # (blocks,) the next older block of the same list
+    halves: NDArray[np.uint16]  # (entries, dim) the bits of the float16 rows that lie behind those of the lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,9 @@ class Lists:
         *,
         k: int,
         effort: Effort,
-        among: NDArray[np.int64] | None = None,
+        wanted: NDArray[np.uint8] = EVERYTHING,
+        wanted_lists: NDArray[np.uint8] = EVERYTHING,
+        added: Added | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the rows of the k nearest images of each query with their squared distances, nearest first.
 
@@ -85,7 +100,9 @@ class Lists:
             stored: (rows, dim) features.
             k: how many; where fewer are found, the last rows are -1 and their distances infinite.
             effort: how much to look at; at least k candidates are.
-            among: rows that may be found, the others' lists are not looked through; None: all may.
+            wanted: bits of the rows that may be found, the lowest of a byte first; empty: all may.
+            wanted_lists: bits of the lists that are looked through; empty: all.
+            added: rows behind those of `stored`.
 
         Raises:
             ShapeError: queries of another dim than the stored features.
@@ -96,28 +113,37 @@ class Lists:
         if min(k, effort.probes, effort.candidates) < 1:
             raise InputError(f"need k, probes and candidates of at least 1, got k {k} and {effort}")
         queries = np.array(queries, np.float32)  # its own: the kernels are compiled for arrays that may be written
-        wanted = EVERYTHING if among is None else _bits(among, len(stored))
-        lists = EVERYTHING if among is None else _bits(self.list_of_row[among], len(self.centres))
+        added = added if added is not None else no_addition(self.signs.shape[1], stored.shape[1])
         rows = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float64)
         search_lists(
             queries,
             rotate(queries, self.signs),
             self.centres.view(np.uint16),
-            *_arrays(self.centre_codes),
+            self.centre_codes,
             self.starts,
-            *_arrays(self.codes),
+            self.codes,
             stored.view(np.uint16),
+            added,
             self.is_hamming,
             min(effort.probes, len(self.centres)),
             max(k, effort.candidates),
             np.float32(np.inf if self.is_hamming else effort.slack),  # Hamming distances are no distances to compare
-            lists,
+            wanted_lists,
             wanted,
             rows,
             distances,
         )
         return rows, distances
+
+    def encode(
+        self, features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+        """Return codes, slopes and offsets (see `encode`) and the lists of features (n, dim), as `make_lists` does."""
+        rotated = rotate(features, self.signs)
+        list_of_row = nearest(rotated, self.centres, self.centre_codes)
+        exact = self.centres[list_of_row].astype(np.float32)
+        return *(encode_signs(rotated) if self.is_hamming else encode(rotated, exact)), list_of_row
 
 
 def open_lists(
@@ -130,21 +156,24 @@ def open_lists(
     is_hamming: bool,
 ) -> Lists:
     """Put lists together from what is stored of them; the centres' own codes are made here."""
-    exact = centres.astype(np.float32)
-    middle = np.broadcast_to(exact.mean(axis=0), exact.shape)
-    _, centre_codes = lay_out(*encode(exact, middle), np.zeros(len(exact), np.int32), 1)
-    return Lists(signs, centres, centre_codes, starts, list_of_row, codes, is_hamming)
+    return Lists(signs, centres, code_centres(centres), starts, list_of_row, codes, is_hamming)
 
 
-def _bits(places: NDArray[np.integer[Any]], count: int) -> NDArray[np.uint8]:
-    """Return `count` bits, those at some places set, the lowest of a byte first."""
-    mask = np.zeros(count, np.bool_)
-    mask[places] = True
-    return np.packbits(mask, bitorder="little")
+def no_codes(blocks: int, bits: int) -> Codes:
+    """Return room for so many blocks of codes, with no code in it."""
+    return Codes(
+        blocks=np.zeros((blocks, bits // 16, ROW_BYTES), np.uint8),
+        slopes=np.zeros((blocks, BLOCK), np.float32),
+        offsets=np.full((blocks, BLOCK), np.inf, np.float32),
+        ids=np.zeros((blocks, BLOCK), np.uint32),
+    )
 
 
-def _arrays(codes: Codes) -> tuple[NDArray[Any], ...]:
-    return codes.blocks, codes.slopes, codes.offsets, codes.ids
+@lru_cache
+def no_addition(bits: int, dim: int) -> Added:
+    """Return what stands for nothing added: always the same, not to be written to."""
+    none = np.zeros(0, np.int32)
+    return Added(no_codes(0, bits), none, none, np.empty((0, dim), np.uint16))
 
 
 def lists_for(rows: int) -> int:
@@ -273,18 +302,30 @@ def lay_out_in_parts(
     order = np.argsort(list_of_row, kind="stable").astype(np.uint32)
 
     def between(first: int, last: int) -> Codes:
-        codes = Codes(
-            blocks=np.zeros((last - first, packed.shape[1] // 2, ROW_BYTES), np.uint8),
-            slopes=np.zeros((last - first, BLOCK), np.float32),
-            offsets=np.full((last - first, BLOCK), np.inf, np.float32),
-            ids=np.zeros((last - first, BLOCK), np.uint32),
-        )
-        groups = codes.blocks.reshape(last - first, -1, 16)
-        fill_blocks(first, starts, ends, order, packed, slopes, offsets, groups, codes.slopes, codes.offsets, codes.ids)
+        codes = no_codes(last - first, 8 * packed.shape[1])
+        fill_blocks(first, starts, ends, order, packed, slopes, offsets, codes)
         return codes
 
     total = int(starts[-1])
     return starts, (between(first, min(first + blocks, total)) for first in range(0, total, blocks))
+
+
+def groups_of(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the groups of four bits of packed codes: (rows, bits / 8) to (rows, bits / 4)."""
+    return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), 2 * packed.shape[1])
+
+
+def put_code(block: NDArray[np.uint8], slot: int, groups: NDArray[np.uint8]) -> None:
+    """Write the groups (bits / 4,) of a code into an empty slot of a block (bits / 16, 64)."""
+    block.reshape(-1, 16)[:, _BYTE_OF_SLOT[slot]] |= groups << np.uint8(0 if slot < BLOCK // 2 else 4)
+
+
+def packed_codes(codes: Codes, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return some codes as `encode` packs them: (n,) slots, 32 a block, to (n, bits / 8)."""
+    block, slot = np.divmod(slots, BLOCK)
+    groups = codes.blocks.reshape(len(codes.blocks), -1, 16)[block, :, _BYTE_OF_SLOT[slot]]
+    groups = (groups >> np.where(slot < BLOCK // 2, 0, 4)[:, None].astype(np.uint8)) & np.uint8(15)
+    return np.asarray(groups[:, 0::2] | groups[:, 1::2] << np.uint8(4))
 
 
 def find_centres(sample: NDArray[np.float32], lists: int, *, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -317,7 +358,7 @@ def nearest(rows: NDArray[np.float32], centres: NDArray[np.float16], coded: Code
     The centres' codes choose `COMPARED` of them, which are compared exactly.
     """
     found = np.empty(len(rows), np.int32)
-    nearest_centres(rows, centres.view(np.uint16), *_arrays(coded), COMPARED, found)
+    nearest_centres(rows, centres.view(np.uint16), coded, COMPARED, found)
     return found
 
 

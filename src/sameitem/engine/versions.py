@@ -145,10 +145,15 @@ def prune(index_root: Path, *, keep: int, besides: Collection[str] = ()) -> list
     stays = {current(index_root), *besides}
     old = [name for name in list_versions(index_root)[: -keep or None] if name not in stays]
     for name in old:
-        hidden = index_root / f".{name}.removed"
-        (index_root / name).rename(hidden)
-        shutil.rmtree(hidden)
+        remove(index_root, name)
     return old
+
+
+def remove(index_root: Path, version: str) -> None:
+    """Remove a version that is not the live one."""
+    hidden = index_root / f".{_checked(version)}.removed"
+    (index_root / version).rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def _is_name(name: str) -> bool:

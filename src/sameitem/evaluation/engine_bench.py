@@ -1,15 +1,13 @@
 """The engine beside other engines: one process, the same vectors, each with its best settings.
 
-Every engine is given a grid of settings. Its cheapest one that reaches the asked recall is timed in turns with those
-of the others: whatever else the machine does meanwhile hits all of them. Costs are processor time, which a busy machine
-disturbs less than wall time; the least of several turns counts.
+Every engine is given a grid of settings. Its cheapest ones at a first look that reach the asked recall are timed in
+turns with those of the others: whatever else the machine does meanwhile hits all of them. Costs are processor time,
+which a busy machine disturbs less than wall time; the least of several turns counts, and the best setting.
 """
 
-import gc
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,30 +17,16 @@ from numpy.typing import NDArray
 
 from sameitem.core.errors import InputError, NotFoundError
 from sameitem.engine.build import UNIT_TOLERANCE
-from sameitem.engine.kernels import exact_distances
-from sameitem.engine.lists import Effort, lists_for, make_lists
-from sameitem.engine.rotation import rotate, rotation_signs
+from sameitem.evaluation.engine_peers import OURS, PEERS, Contender, Search, Tell, Vectors, contenders
 
-OURS = "sameitem"
 DEPTHS = (10, 60)
 TURNS = 5
+CHOICES = 3  # settings of an engine that are timed in turns, of batches and of single queries each
 SINGLES = 300  # queries that are asked one by one
+GLANCES = 100  # queries that are asked one by one of every setting
+TURN_S = 1.0  # of processor time, at most, of one setting in one turn; slow engines are asked less often
+FEWEST = 50  # queries of a turn, however slow
 _LATENT = 48
-
-Vectors = NDArray[np.float32]
-Search = Callable[[Vectors, int], NDArray[np.int64]]  # queries (n, dim) and k to rows (n, k)
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Contender:
-    """An engine with the vectors in it, and the settings that it may be searched with."""
-
-    name: str
-    bytes_per_vector: float | None  # in memory, without the rows for exact distances; None: it does not say
-    build_cpu_s: float
-    settings: Sequence[tuple[str, Search]]
-    has_batch: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +39,21 @@ class Line:
     recall60: float
     qps_cpu_batch: float | None  # queries a second of processor time, all at once
     qps_cpu_single: float  # one by one
-    bytes_per_vector: float | None
-    build_cpu_s: float
+    bytes_per_vector: float | None  # of both builds, where single queries have another one
+    build_cpu_s: float  # the same
     p50_ms: float  # wall, of a single query
     p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one setting of an engine reached with single queries."""
+
+    name: str
+    setting: str
+    recall10: float
+    qps_cpu_single: float
+    on_front: bool  # no other setting of the engine is as good in one and better in the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ class Bench:
     engines: list[Line]
     short: dict[str, float]
     ratios: dict[str, float]
+    points: list[Point]  # none where the fronts were not asked for
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -153,7 +149,9 @@ def recall(found: NDArray[np.int64], truth: NDArray[np.int64], k: int) -> float:
     )
 
 
-def bench(vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: Tell) -> list[Bench]:
+def bench(
+    vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: Tell, fronts: bool = False
+) -> list[Bench]:
     """Build every engine that is installed, find its best settings for each asked recall and time them in turns.
 
     Args:
@@ -161,6 +159,7 @@ def bench(vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: T
         queries: (n, dim) of unit length.
         asked: recall@10 that each engine must reach, 0..1; a table for each.
         tell: is told what is done.
+        fronts: time every setting of each engine's Pareto front in turns too, and return a point for each setting.
 
     Raises:
         InputError: fewer vectors than a list needs, or a recall that cannot be asked for.
@@ -170,24 +169,21 @@ def bench(vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: T
     tell("true neighbours")
     truth = nearest(vectors, queries, max(DEPTHS))
     with TemporaryDirectory() as scratch:
-        built = list(contenders(vectors, Path(scratch), tell))
-        tried: list[list[_Tried]] = []
-        for contender in built:
+        tried: dict[str, list[_Tried]] = {}
+        for contender in list(contenders(vectors, Path(scratch), tell, peers=PEERS)):
             tell(f"{contender.name}: {len(contender.settings)} settings")
-            tried.append([_try(label, search, queries, truth) for label, search in contender.settings])
+            some = tried.setdefault(contender.name, [])
+            some += [_try(contender, label, search, queries, truth) for label, search in contender.settings]
         results = []
         for one in asked:
             tell(f"recall {one:g}, in turns")
-            chosen = [
-                (c, *_best(some, one, queries)) for c, some in zip(built, tried, strict=True) if _reach(some, one)
-            ]
-            lines = _in_turns(chosen, queries, truth)
-            short = {
-                c.name: max(t.recall for t in some)
-                for c, some in zip(built, tried, strict=True)
-                if not _reach(some, one)
-            }
-            results.append(Bench(len(vectors), vectors.shape[1], one, lines, short, _ratios(lines)))
+            lines = _in_turns([reach for some in tried.values() if (reach := _reach(some, one))], queries, truth)
+            short = {name: max(t.recall for t in some) for name, some in tried.items() if not _reach(some, one)}
+            results.append(Bench(len(vectors), vectors.shape[1], one, lines, short, _ratios(lines), []))
+        if fronts:
+            tell("fronts, in turns")
+            points = _points(tried, queries[:SINGLES])
+            results = [replace(result, points=points) for result in results]
     return results
 
 
@@ -195,26 +191,27 @@ def bench(vectors: Vectors, queries: Vectors, *, asked: Sequence[float], tell: T
 class _Tried:
     """A setting, and what it found at which cost."""
 
+    contender: Contender
     label: str
     search: Search
     recall: float
-    cpu_s: float
+    batch_s: float  # of processor time, for all queries
+    single_s: float  # for one query
 
 
-def _try(label: str, search: Search, queries: Vectors, truth: NDArray[np.int64]) -> _Tried:
+def _try(contender: Contender, label: str, search: Search, queries: Vectors, truth: NDArray[np.int64]) -> _Tried:
     begun = time.process_time()
     found = search(queries, DEPTHS[0])
-    return _Tried(label, search, recall(found, truth, DEPTHS[0]), time.process_time() - begun)
+    batch_s = time.process_time() - begun
+    glanced = _as_many(queries[:GLANCES], batch_s / len(queries))
+    single_s = batch_s / len(queries)
+    if contender.has_batch:
+        single_s = min(_cpu_of_singles(search, glanced)[0] for _ in range(2)) / len(glanced)
+    return _Tried(contender, label, search, recall(found, truth, DEPTHS[0]), batch_s, single_s)
 
 
 def _reach(tried: Sequence[_Tried], asked: float) -> list[_Tried]:
     return [one for one in tried if one.recall >= asked]
-
-
-def _best(tried: Sequence[_Tried], asked: float, queries: Vectors) -> tuple[_Tried, _Tried]:
-    """Return the cheapest setting for batches, and of the cheap ones there the cheapest for single queries."""
-    cheap = sorted(_reach(tried, asked), key=lambda one: one.cpu_s)[:6]
-    return cheap[0], min(cheap, key=lambda one: _cpu_of_singles(one.search, queries[:100])[0])
 
 
 def _cpu_of_singles(search: Search, queries: Vectors) -> tuple[float, list[float]]:
@@ -228,36 +225,86 @@ def _cpu_of_singles(search: Search, queries: Vectors) -> tuple[float, list[float
     return time.process_time() - begun, waited
 
 
-def _in_turns(
-    chosen: Sequence[tuple[Contender, _Tried, _Tried]], queries: Vectors, truth: NDArray[np.int64]
-) -> list[Line]:
-    singles = queries[:SINGLES]
-    batch_s, single_s = [float("inf")] * len(chosen), [float("inf")] * len(chosen)
-    waited: list[list[float]] = [[] for _ in chosen]
+def pareto(recalls: Sequence[float], costs: Sequence[float]) -> list[int]:
+    """Return the places, by rising recall, that no other place beats in one without losing in the other."""
+    best, front = float("inf"), []
+    for place in sorted(range(len(recalls)), key=lambda place: (-recalls[place], costs[place])):
+        if costs[place] < best:
+            best = costs[place]
+            front.append(place)
+    return front[::-1]
+
+
+def _points(tried: Mapping[str, Sequence[_Tried]], queries: Vectors) -> list[Point]:
+    """Time the fronts in turns; a setting that is on none keeps the time of the first look."""
+    front = {name: pareto([t.recall for t in some], [t.single_s for t in some]) for name, some in tried.items()}
+    timed: dict[_Tried, float] = {}
     for _ in range(TURNS):
-        for place, (contender, batch, alone) in enumerate(chosen):
-            if contender.has_batch:
+        for name, places in front.items():
+            for one in (tried[name][place] for place in places):
+                asked = _as_many(queries, one.single_s)
+                spent = _cpu_of_singles(one.search, asked)[0] / len(asked)
+                timed[one] = min(spent, timed.get(one, spent))
+    made = []
+    for name, some in tried.items():
+        costs = [timed.get(one, one.single_s) for one in some]
+        still = pareto([one.recall for one in some], costs)
+        made += [
+            Point(name, one.label, round(one.recall, 4), round(1 / cost), on_front=place in still)
+            for place, (one, cost) in enumerate(zip(some, costs, strict=True))
+        ]
+    return made
+
+
+def _as_many(queries: Vectors, each_s: float) -> Vectors:
+    """Return the first queries, as many as a turn has time for."""
+    return queries[: max(FEWEST, int(TURN_S / each_s))]
+
+
+def _with_batch(some: Sequence[_Tried]) -> list[_Tried]:
+    return [one for one in some if one.contender.has_batch]
+
+
+def _in_turns(reached: Sequence[Sequence[_Tried]], queries: Vectors, truth: NDArray[np.int64]) -> list[Line]:
+    """Time the cheapest settings of each engine in turns, and return the best of each."""
+    batches = [sorted(_with_batch(some), key=lambda one: one.batch_s)[:CHOICES] for some in reached]
+    alones = [sorted(some, key=lambda one: one.single_s)[:CHOICES] for some in reached]
+    batch_s: dict[_Tried, float] = {}  # for one query
+    single_s: dict[_Tried, float] = {}
+    waited: dict[_Tried, list[float]] = {one: [] for some in alones for one in some}
+    for _ in range(TURNS):
+        for together, alone in zip(batches, alones, strict=True):
+            for one in together:
+                asked = _as_many(queries, one.batch_s / len(queries))
                 begun = time.process_time()
-                batch.search(queries, DEPTHS[0])
-                batch_s[place] = min(batch_s[place], time.process_time() - begun)
-            spent, each = _cpu_of_singles(alone.search, singles)
-            single_s[place] = min(single_s[place], spent)
-            waited[place] += each
-    return [
-        Line(
-            name=contender.name,
-            setting=batch.label if batch is alone else f"{batch.label}; single {alone.label}",
-            recall10=round(batch.recall, 4),
-            recall60=round(recall(batch.search(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
-            qps_cpu_batch=round(len(queries) / batch_s[place]) if contender.has_batch else None,
-            qps_cpu_single=round(len(singles) / single_s[place]),
-            bytes_per_vector=contender.bytes_per_vector and round(contender.bytes_per_vector, 1),
-            build_cpu_s=round(contender.build_cpu_s, 1),
-            p50_ms=round(1e3 * float(np.median(waited[place])), 3),
-            p99_ms=round(1e3 * float(np.quantile(waited[place], 0.99)), 3),
+                one.search(asked, DEPTHS[0])
+                spent = (time.process_time() - begun) / len(asked)
+                batch_s[one] = min(spent, batch_s.get(one, spent))
+            for one in alone:
+                asked = _as_many(queries[:SINGLES], one.single_s)
+                whole, each = _cpu_of_singles(one.search, asked)
+                single_s[one] = min(whole / len(asked), single_s.get(one, whole))
+                waited[one] += each
+    lines = []
+    for together, alone in zip(batches, alones, strict=True):
+        single = min(alone, key=single_s.__getitem__)
+        best = min(together, key=batch_s.__getitem__, default=single)
+        built = list({id(one.contender): one.contender for one in (best, single)}.values())
+        held = [contender.bytes_per_vector for contender in built]
+        line = Line(
+            name=best.contender.name,
+            setting=best.label if best is single else f"{best.label}; single {single.label}",
+            recall10=round(best.recall, 4),
+            recall60=round(recall(best.search(queries, DEPTHS[1]), truth, DEPTHS[1]), 4),
+            qps_cpu_batch=round(1 / batch_s[best]) if together else None,
+            qps_cpu_single=round(1 / single_s[single]),
+            bytes_per_vector=None if None in held else round(sum(filter(None, held)), 1),
+            build_cpu_s=round(sum(contender.build_cpu_s for contender in built), 1),
+            p50_ms=round(1e3 * float(np.median(waited[single])), 3),
+            p99_ms=round(1e3 * float(np.quantile(waited[single], 0.99)), 3),
         )
-        for place, (contender, batch, alone) in enumerate(chosen)
-    ]
+        lines.append(line)
+    return lines
 
 
 def _ratios(lines: Sequence[Line]) -> dict[str, float]:
@@ -271,216 +318,3 @@ def _ratios(lines: Sequence[Line]) -> dict[str, float]:
             found[f"{line.name}_batch"] = round(ours.qps_cpu_batch / line.qps_cpu_batch, 2)
         found[f"{line.name}_single"] = round(ours.qps_cpu_single / line.qps_cpu_single, 2)
     return found
-
-
-# ------------------------------------------------------------------------------------------------- the engines
-
-
-def contenders(vectors: Vectors, scratch: Path, tell: Tell) -> Iterator[Contender]:
-    """Yield our engine and each peer that is installed, built from the vectors."""
-    for make in (_ours, *PEERS):
-        begun = time.process_time()
-        try:
-            made = make(vectors, scratch, tell)
-        except ImportError as error:
-            tell(f"left out, as it cannot be loaded ({error}); `pip install faiss-cpu zvec` adds both")
-            continue
-        if made is not None:
-            yield Contender(
-                made.name, made.bytes_per_vector, time.process_time() - begun, made.settings, made.has_batch
-            )
-        gc.collect()
-
-
-def _ours(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender:
-    tell(f"{OURS}: building")
-    stored = vectors.astype(np.float16)
-    lists = make_lists(lambda rows: vectors[rows], len(vectors), lists=lists_for(len(vectors)), seed=0)
-
-    def search(effort: Effort) -> Search:
-        return lambda queries, k: lists.search(queries, stored, k=k, effort=effort)[0]
-
-    settings = [
-        (f"probes {probes}, candidates {candidates}, slack {slack}", search(Effort(probes, candidates, slack)))
-        for probes, candidates, slack in itertools.product(_probes(len(lists.centres)), (50, 100, 200), (0.02, 0.05))
-    ]
-    held: list[NDArray[Any]] = [lists.centres, lists.starts, lists.list_of_row]
-    for codes in (lists.codes, lists.centre_codes):
-        held += [codes.blocks, codes.slopes, codes.offsets, codes.ids]
-    return Contender(OURS, sum(array.nbytes for array in held) / len(vectors), 0.0, settings)
-
-
-def _probes(lists: int) -> list[int]:
-    usual = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-    return sorted({*(probes for probes in usual if probes < lists), min(lists, usual[-1])})
-
-
-def _faiss_rabitq(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender:
-    import faiss
-
-    tell("faiss IVFRaBitQFastScan: building")
-    faiss.omp_set_num_threads(1)
-    rows, dim = vectors.shape
-    signs = rotation_signs(dim, seed=1)
-    lists = lists_for(rows)
-    clusters = faiss.Kmeans(dim, lists, niter=8, seed=1, max_points_per_centroid=50)
-    turned = rotate(vectors, signs)[:, :dim] if signs.shape[1] == dim else vectors
-    clusters.train(turned)
-    flat = faiss.IndexFlatL2(dim)
-    flat.add(clusters.centroids)
-    graph = faiss.IndexHNSWFlat(dim, 32)
-    graph.add(clusters.centroids)
-    index = faiss.IndexIVFRaBitQFastScan(flat, dim, lists, faiss.METRIC_L2)
-    index.train(turned[: 50 * lists])
-    index.add(turned)
-    exact = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
-    exact.train(turned[:1000])
-    exact.add(turned)
-    del turned
-    refined = faiss.IndexRefine(index, exact)
-
-    def search(probes: int, factor: int, coarse: Any) -> Search:
-        def one(queries: Vectors, k: int) -> NDArray[np.int64]:
-            index.quantizer, index.nprobe = coarse, probes
-            refined.k_factor = max(1.0, factor * 10 / k)
-            asked = rotate(queries, signs) if signs.shape[1] == dim else queries
-            return np.asarray(refined.search(asked, k)[1])
-
-        return one
-
-    graph.hnsw.efSearch = 128
-    settings = [
-        (f"nprobe {probes}, k_factor {factor}, {name}", search(probes, factor, coarse))
-        for probes, factor, (name, coarse) in itertools.product(
-            _probes(lists), (5, 10, 20), (("flat", flat), ("hnsw", graph))
-        )
-    ]
-    held = index.code_size + 8 + 4 * dim * lists / rows  # codes with factors, ids, centroids
-    return Contender("faiss_rabitq", held, 0.0, settings)
-
-
-def _faiss_binary(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender | None:
-    import faiss
-
-    rows, dim = vectors.shape
-    if dim % 8:
-        return None
-    tell("faiss BinaryIVF: building")
-    signs = rotation_signs(dim, seed=1)
-    middle = vectors[: 1 << 16].mean(axis=0)
-    lists = lists_for(rows)
-
-    def coded(some: Vectors) -> NDArray[np.uint8]:
-        return np.packbits(rotate(some - middle, signs)[:, :dim] > 0, axis=1, bitorder="little")
-
-    codes = np.concatenate([coded(vectors[start : start + (1 << 15)]) for start in range(0, rows, 1 << 15)])
-    index = faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(dim), dim, lists)
-    index.train(codes[: 50 * lists])
-    index.add(codes)
-    stored = vectors.astype(np.float16)
-    halves = stored.view(np.uint16)
-
-    def search(probes: int, candidates: int) -> Search:
-        def one(queries: Vectors, k: int) -> NDArray[np.int64]:
-            index.nprobe = probes
-            found = index.search(coded(queries), max(k, candidates))[1]
-            best = np.full((len(queries), k), -1, np.int64)
-            for row, some in enumerate(found):
-                some = some[some >= 0]
-                distances = np.empty(len(some), np.float64)
-                exact_distances(queries[row], halves, some, distances)
-                order = np.argsort(distances)[:k]
-                best[row, : len(order)] = some[order]
-            return best
-
-        return one
-
-    settings = [
-        (f"nprobe {probes}, candidates {candidates}", search(probes, candidates))
-        for probes, candidates in itertools.product(_probes(lists), (100, 200, 400, 1200))
-    ]
-    return Contender("faiss_binary_ivf", dim / 8 + 8 + dim / 8 * lists / rows, 0.0, settings)
-
-
-def _faiss_hnsw(vectors: Vectors, _scratch: Path, tell: Tell) -> Contender | None:
-    import faiss
-
-    if len(vectors) > 200_000:  # an hour of building
-        return None
-    tell("faiss HNSW SQ8: building")
-    dim = vectors.shape[1]
-    graph = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_8bit, 24, faiss.METRIC_L2)
-    graph.hnsw.efConstruction = 120
-    graph.train(vectors[:20_000])
-    graph.add(vectors)
-    exact = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
-    exact.train(vectors[:1000])
-    exact.add(vectors)
-    refined = faiss.IndexRefine(graph, exact)
-
-    def search(breadth: int) -> Search:
-        def one(queries: Vectors, k: int) -> NDArray[np.int64]:
-            graph.hnsw.efSearch, refined.k_factor = breadth, 2.0
-            return np.asarray(refined.search(queries, k)[1])
-
-        return one
-
-    settings = [(f"efSearch {breadth}", search(breadth)) for breadth in (16, 32, 64, 128, 256, 512, 1024)]
-    return Contender("faiss_hnsw_sq8", dim + 4 * 2 * 24, 0.0, settings)
-
-
-def _zvec(vectors: Vectors, scratch: Path, tell: Tell) -> Contender:
-    import zvec
-
-    tell("zvec IVF_RABITQ: building")
-    rows, dim = vectors.shape
-    inner = zvec.MetricType.IP
-    zvec.init(log_level=zvec.LogLevel.WARN, query_threads=1, optimize_threads=1, log_dir=str(scratch / "logs"))
-    schema = zvec.CollectionSchema(
-        "bench",
-        vectors=zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, dim, zvec.FlatIndexParam(metric_type=inner)),
-    )
-    path = str(scratch / "zvec")
-    collection = zvec.create_and_open(path, schema, zvec.CollectionOption(enable_mmap=True))
-    for start in range(0, rows, 1000):
-        part = range(start, min(rows, start + 1000))
-        collection.insert([zvec.Doc(id=str(row), vectors={"v": vectors[row]}) for row in part])
-    collection.flush()
-    how = zvec.IvfRabitqIndexParam(
-        metric_type=inner, nlist=lists_for(rows), total_bits=1, sample_count=min(rows, 100_000)
-    )
-    collection.create_index("v", how, zvec.IndexOption(concurrency=1))
-    collection.optimize(zvec.OptimizeOption(concurrency=1))
-    collection.flush()
-    collection.close()
-    opened = zvec.open(path, zvec.CollectionOption(read_only=True, enable_mmap=True))
-    names = np.full(rows, -1, np.int64)  # zvec's own numbers to ours: resolved once, outside of what is timed
-    for start in range(0, rows, 10_000):
-        inside = np.arange(start, min(rows, start + 10_000))
-        names[inside] = [int(name) for name in opened.resolve_internal_ids(inside)]
-
-    def search(probes: int, factor: float) -> Search:
-        how = zvec.IvfRabitqQueryParam(nprobe=probes, is_using_refiner=True, scale_factor=factor)
-
-        def one(queries: Vectors, k: int) -> NDArray[np.int64]:
-            found = [
-                np.asarray(opened.query_internal_ids(zvec.Query("v", vector=query, param=how), topk=k))
-                for query in queries
-            ]
-            return np.array([[names[row] if row >= 0 else -1 for row in some] for some in found], np.int64)
-
-        return one
-
-    settings = [
-        (f"nprobe {probes}, refiner x{factor}", search(probes, float(factor)))
-        for probes, factor in itertools.product(_probes(lists_for(rows)), (5, 10, 20))
-    ]
-    return Contender("zvec", None, 0.0, settings, has_batch=False)
-
-
-PEERS: tuple[Callable[[Vectors, Path, Tell], Contender | None], ...] = (
-    _faiss_rabitq,
-    _faiss_binary,
-    _faiss_hnsw,
-    _zvec,
-)

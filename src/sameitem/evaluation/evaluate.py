@@ -262,9 +262,11 @@ def evaluate(
 def _pictures_of(gallery: Gallery) -> dict[ProductId, int]:
     """Return how many pictures show each product; near-duplicates that are folded into one count once."""
     members = gallery.index.members
-    pairs = np.unique(np.stack([members.product, members.entry])[:, gallery.alive], axis=1)
+    pairs = np.unique(
+        np.stack([members.every_product(), members.entries_of(np.arange(len(members)))])[:, gallery.alive], axis=1
+    )
     rows, counts = np.unique(pairs[0], return_counts=True)
-    return {gallery.products[row].product_id: int(n) for row, n in zip(rows, counts, strict=True)}
+    return {gallery.products.rows[row].product_id: int(n) for row, n in zip(rows, counts, strict=True)}
 
 
 def _ask(searcher: Searcher, version: str, query: LabelledQuery, photo: bytes, wanted: int) -> Outcome:

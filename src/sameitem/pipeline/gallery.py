@@ -1,28 +1,34 @@
 """The live gallery: an opened index version, the products behind it, and what the catalogue changed since."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.catalog.selection import expiry_moment
-from sameitem.catalog.store import Catalogue
+from sameitem.catalog.selection import Decision, expiry_moment
 from sameitem.catalog.taxonomy import OTHERS, Taxonomy
 from sameitem.category.reference import ReferenceSet, open_reference
 from sameitem.category.vote import ranking, vote
 from sameitem.core.errors import InputError
-from sameitem.core.filters import Column, Filter, Labels, column, product_value
-from sameitem.core.records import ImageId, Product, ProductId
+from sameitem.core.filters import Column, Filter, Labels, Numbers, product_value
+from sameitem.core.growing import Growing
+from sameitem.core.records import Attribute, ImageId, Product, ProductId
 from sameitem.core.settings import CategorySettings
 from sameitem.engine.index import Index, open_index
 from sameitem.engine.members import EntryHit
+from sameitem.engine.sieve import Sieve
 from sameitem.pipeline.listings import MEMBERS, PRODUCTS, read_members, read_products
+from sameitem.pipeline.products import ProductTable, ValueOf, rows_with, take
 
 REFERENCE = "reference"
+KEPT_SIEVES = 8  # of the filters asked for last
+FOLLOWED = 2000  # members that change at once, from which on sieves are made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +39,66 @@ class Listing:
     image_name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Unfiltered:
-    """Which members may be shown without a filter, for how long that holds, and how much it is."""
+@dataclass(frozen=True, slots=True)
+class NewMember:
+    """A listed image that is added to a gallery."""
 
-    mask: NDArray[np.bool_]  # (members,) read-only
+    image_id: ImageId
+    name: str
+    product: Product
+    top: str  # its top category id
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A filter; equal ones share a sieve."""
+
+    text: str
+    categories: tuple[str, ...]
+    tops: tuple[str, ...]  # searched in by prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A sieve, and for how long it holds if nothing else changes."""
+
+    sieve: Sieve
+    filter: Filter | None
     since_s: float  # seconds since 1970
     until_s: float
-    products: int
-    entries: int
 
 
-@dataclass(slots=True)
 class Gallery:
-    """Row i of every member array describes one listed image; row j of every product list one product.
+    """Member i of the engine's arrays is one listed image, product j one product of the table.
 
-    `refresh` follows the catalogue's change log, so that a deleted row is never shown and a filter sees today's price.
+    It is told what changes: `following.py` does. Who searches meanwhile sees a change wholly or not at all.
     """
 
-    version: str
-    created: str
-    model_version: str
-    index: Index
-    reference: ReferenceSet | None
-    member_names: Sequence[str]
-    member_tops: Labels  # top category id of each member
-    products: list[Product]
-    taxonomy: Taxonomy
-    seq: int  # of the last change taken in
-    alive: NDArray[np.bool_]  # (members,) false once the catalogue has deleted the image
-    _product_rows: dict[ProductId, int]
-    _by_image_id: NDArray[np.int64]  # member rows in the order of their image ids
-    _columns: dict[str, Column | None] = field(default_factory=dict)
-    _derived: dict[str, Labels | NDArray[np.float64]] = field(default_factory=dict)  # leaf and expiry of each product
-    _unfiltered: _Unfiltered | None = None
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    def __init__(
+        self,
+        index: Index,
+        *,
+        names: list[str],
+        tops: Sequence[str],
+        products: list[Product],
+        reference: ReferenceSet | None,
+        taxonomy: Taxonomy,
+    ) -> None:
+        self.index, self.reference, self.taxonomy = index, reference, taxonomy
+        self.version, self.created = index.manifest.version, index.manifest.created
+        self.model_version = index.manifest.model_version
+        self.seq = int(index.manifest.extra["seq"])  # of the last change taken in
+        self.pending: dict[ImageId, int] = {}  # images that wait to be added, and the number of their last change
+        self.left_out: dict[ImageId, Decision] = {}  # images that did not pass selection, among those that waited
+        self.lock = threading.RLock()  # held by whoever changes something, and while a sieve is made
+        self.products = ProductTable(products)
+        self.member_names = names
+        self._top_ids: list[str] = []
+        self._tops = Growing.in_memory(self._top_codes(tops))
+        self._alive = Growing.in_memory(np.ones(len(names), np.bool_))
+        self._by_image = _Finder(index.members.image_id)
+        self._by_product = _Finder(index.members.product)
+        self._sieves: OrderedDict[_Wanted, _Kept] = OrderedDict()
 
     @classmethod
     def open(cls, folder: Path, taxonomy: Taxonomy) -> "Gallery":
@@ -79,67 +110,120 @@ class Gallery:
         """
         index = open_index(folder)
         names, tops = read_members(folder / MEMBERS)
-        products = read_products(folder / PRODUCTS)
         return cls(
-            version=index.manifest.version,
-            created=index.manifest.created,
-            model_version=index.manifest.model_version,
-            index=index,
+            index,
+            names=names,
+            tops=tops,
+            products=read_products(folder / PRODUCTS),
             reference=open_reference(folder / REFERENCE) if (folder / REFERENCE).is_dir() else None,
-            member_names=names,
-            member_tops=_labels(tops),
-            products=products,
             taxonomy=taxonomy,
-            seq=int(index.manifest.extra["seq"]),
-            alive=np.ones(len(names), np.bool_),
-            _product_rows={product.product_id: row for row, product in enumerate(products)},
-            _by_image_id=np.argsort(index.members.image_id),
         )
 
-    def refresh(self, catalogue: Catalogue) -> None:
-        """Take in what the catalogue changed since the last call."""
-        with self._lock:
-            while changes := catalogue.changes_since(self.seq):
-                gone = [
-                    change.image_id for change in changes if change.kind == "delete" and change.image_id is not None
-                ]
-                self.alive[self._member_rows(gone)] = False
-                touched = {change.product_id for change in changes if change.kind == "attributes"}
-                known = [product_id for product_id in sorted(touched) if product_id in self._product_rows]
-                for product in catalogue.products(known):
-                    self.products[self._product_rows[product.product_id]] = product
-                if known:
-                    self._columns.clear()
-                    self._derived.clear()
-                self.seq = changes[-1].seq
-                self._unfiltered = None
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """(members,) false once the catalogue has deleted the image, or shows another picture for it."""
+        return self._alive.more
 
-    def allowed(self, wanted: Filter | None, *, categories: Sequence[str], now: datetime) -> NDArray[np.bool_]:
+    # -- what changes
+
+    def remove(self, image_ids: Sequence[ImageId]) -> None:
+        """Take images out; those that are not in are passed over."""
+        with self.lock:
+            rows = self._alive_rows(image_ids)
+            self.alive[rows] = False
+            self._follow(rows)
+
+    def change(self, products: Sequence[Product]) -> None:
+        """Take in what is new about products; those that are not in are passed over."""
+        with self.lock:
+            rows = [
+                self.products.put(product)
+                for product in products
+                if self.products.row_of(product.product_id) is not None
+            ]
+            self._follow(self._rows_of_products(np.array(rows, np.int64)))
+
+    def add(self, members: Sequence[NewMember], features: NDArray[np.float32], colours: NDArray[np.float32]) -> None:
+        """Add images with their features (n, dim) and colour histograms (n, 24); an earlier picture of one goes.
+
+        Raises:
+            InputError, ShapeError: features or colours that an index cannot hold; nothing was added.
+        """
+        with self.lock:
+            before = self._alive_rows([member.image_id for member in members])
+            products = np.array([self.products.put(member.product) for member in members], np.int32)
+            self._tops.append(self._top_codes([member.top for member in members]))
+            self.member_names += [member.name for member in members]
+            image_ids = np.array([member.image_id for member in members], np.int64)
+            added = self.index.append(features, colours, image_ids=image_ids, products=products)
+            self._alive.append(np.ones(len(members), np.bool_))
+            self.alive[before] = False
+            self._follow(np.concatenate([before, added]))
+
+    def count_changed(self) -> int:
+        """Return how many members were added or taken out since the version was built."""
+        built = len(self.index.members.image_id)
+        return len(self.alive) - built + int(np.count_nonzero(~self.alive[:built]))
+
+    # -- who may be shown
+
+    def allowed(
+        self, wanted: Filter | None, *, categories: Sequence[str], now: datetime, tops: Sequence[str] = ()
+    ) -> Sieve:
         """Return which members may be shown.
 
         Args:
             wanted: condition on the product, or None.
             categories: top category ids or leaf paths, one of which the member must be in; empty = any.
             now: products that expire before are left out.
-
-        Returns:
-            (members,) true where the member may be shown.
+            tops: top categories, one of which the member must be in where somebody told its category; empty = any.
 
         Raises:
             InputError: the filter names an attribute that no product has, or a category is unknown.
         """
-        with self._lock:  # no change of the catalogue comes in between
-            if wanted is None and not categories:
-                return self._shown(now.timestamp()).mask
-            products = ~(self._expiry() <= now.timestamp())
-            if wanted is not None:
-                products &= wanted.mask(self._column, len(self.products))
-            mask = self.alive & products[self.index.members.product]
-            if categories:
-                leaves = {self.taxonomy.leaf_of(category) for category in categories} - set(self.tops(categories))
-                of_leaf = _among(self._product_leaves(), leaves)[self.index.members.product]
-                mask &= _among(self.member_tops, set(categories)) | of_leaf
-            return mask
+        key, now_s = _Wanted(wanted.text if wanted else "", tuple(categories), tuple(tops)), now.timestamp()
+        with self.lock:  # no change of the catalogue comes in between
+            kept = self._sieves.get(key)
+            if kept is None or not kept.since_s <= now_s < kept.until_s:
+                mask = self._mask(key, wanted, now_s)
+                ends = self._expiry().values
+                until_s = float(np.min(ends[ends > now_s], initial=np.inf))
+                kept = self._sieves[key] = _Kept(self.index.sieve(mask), wanted, now_s, until_s)
+            self._sieves.move_to_end(key)
+            if len(self._sieves) > KEPT_SIEVES:
+                self._sieves.popitem(last=False)
+            return kept.sieve
+
+    def _mask(
+        self, key: _Wanted, wanted: Filter | None, now_s: float, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which of some members, or of all, may be shown."""
+        members = self.index.members
+        of_member = members.every_product() if rows is None else members.products_of(rows)
+        products, place = (None, of_member) if rows is None else np.unique(of_member, return_inverse=True)
+        may = ~(_rows(self._expiry(), products).values <= now_s)
+        if wanted is not None:
+            may &= wanted.mask(lambda name: _rows(self._column(name), products), len(may))
+        leaves = _rows(self._leaves(), products)
+        mask = (self.alive if rows is None else self.alive[rows]) & may[place]
+        codes = self._tops.more if rows is None else self._tops.more[rows]
+        tops = Labels(codes, self._top_ids)
+        if key.categories:
+            wanted_leaves = {self.taxonomy.leaf_of(one) for one in key.categories} - set(self.tops(key.categories))
+            mask &= rows_with(tops, set(key.categories)) | rows_with(leaves, wanted_leaves - {""})[place]
+        if key.tops:
+            mask &= rows_with(tops, {*key.tops, OTHERS}) | (leaves.codes < 0)[place]
+        return np.asarray(mask)
+
+    def _follow(self, rows: NDArray[np.int64]) -> None:
+        """Bring the sieves up to date about some members; the caller holds the lock."""
+        if len(rows) > FOLLOWED:
+            self._sieves.clear()
+        for key, kept in list(self._sieves.items()) if len(rows) else ():
+            kept.sieve.update(rows, self._mask(key, kept.filter, kept.since_s, rows))
+            ends = _rows(self._expiry(), self.index.members.products_of(rows)).values
+            until_s = float(np.min(ends[ends > kept.since_s], initial=kept.until_s))
+            self._sieves[key] = _Kept(kept.sieve, kept.filter, kept.since_s, until_s)
 
     def tops(self, categories: Sequence[str]) -> list[str]:
         """Return the top category ids among these.
@@ -148,7 +232,7 @@ class Gallery:
             InputError: one is neither a top category nor a leaf of the gallery.
         """
         known = {category.id for category in self.taxonomy.top}
-        leaves = set(self._product_leaves().values)
+        leaves = set(self._leaves().values)
         unknown = [c for c in categories if c not in known and self.taxonomy.leaf_of(c) not in leaves]
         if unknown:
             raise InputError(
@@ -157,44 +241,10 @@ class Gallery:
             )
         return [category for category in categories if category in known]
 
-    def routed(self, allowed: NDArray[np.bool_], tops: Sequence[str]) -> NDArray[np.bool_]:
-        """Return the members that may be shown and are in one of the top categories, or whose category nobody told."""
-        of_top = _among(self.member_tops, {*tops, OTHERS})
-        unlabelled = _among(self._product_leaves(), {""})
-        return allowed & (of_top | unlabelled[self.index.members.product])
-
     def knows_every_leaf(self) -> bool:
         """Return whether the reference set has every leaf of the gallery, so that no category is out of its sight."""
-        leaves = set(self._product_leaves().values) - {""}
+        leaves = set(self._leaves().values)
         return self.reference is not None and leaves <= set(self.reference.leaf_names)
-
-    def without(self, allowed: NDArray[np.bool_], product_id: ProductId) -> NDArray[np.bool_]:
-        """Return the mask with one product's members taken out."""
-        row = self._product_row(product_id)
-        return allowed if row is None else allowed & (self.index.members.product != row)
-
-    def findable(self, allowed: NDArray[np.bool_], distinct_product: bool) -> int:
-        """Return how many results there are to page through: products, or distinct pictures."""
-        known = self._unfiltered
-        if known is not None and allowed is known.mask:
-            return known.products if distinct_product else known.entries
-        return self._count(allowed, distinct_product)
-
-    def _count(self, allowed: NDArray[np.bool_], distinct_product: bool) -> int:
-        rows = self.index.members.product if distinct_product else self.index.members.entry
-        return int(np.count_nonzero(np.bincount(rows[allowed])))
-
-    def _shown(self, now_s: float) -> _Unfiltered:
-        """Return which members may be shown where nobody filters: worked out anew when one expires or changes."""
-        known = self._unfiltered
-        if known is None or not known.since_s <= now_s < known.until_s:
-            expiry = self._expiry()
-            mask = self.alive & ~(expiry <= now_s)[self.index.members.product]
-            mask.flags.writeable = False
-            until_s = float(np.min(expiry[expiry > now_s], initial=np.inf))
-            known = _Unfiltered(mask, now_s, until_s, self._count(mask, True), self._count(mask, False))
-            self._unfiltered = known
-        return known
 
     @property
     def votable(self) -> tuple[str, ...]:
@@ -204,10 +254,7 @@ class Gallery:
     @property
     def unlabelled(self) -> float:
         """The share of products whose category nobody told, 0..1."""
-        leaves = self._product_leaves()
-        if "" not in leaves.values:
-            return 0.0
-        return float(np.mean(leaves.codes == leaves.values.index("")))
+        return float(np.mean(self._leaves().codes < 0))
 
     def vote(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[str, float]]:
         """Return the top categories that the reference set votes for, best first, shares adding up to 1.
@@ -224,11 +271,15 @@ class Gallery:
 
     def product_id(self, member_row: int) -> ProductId:
         """Return the product a member belongs to."""
-        return self.products[int(self.index.members.product[member_row])].product_id
+        return self.products.rows[int(self.index.members.products_of(np.array([member_row]))[0])].product_id
 
     def top_of(self, hit: EntryHit) -> str:
         """Return the top category id of what is shown."""
-        return str(self.member_tops.values[self.member_tops.codes[hit.member_row]])
+        return self._top_ids[int(self._tops.more[hit.member_row])]
+
+    def top_ids(self) -> list[str]:
+        """Return the top category id of each member."""
+        return [self._top_ids[code] for code in self._tops.more]
 
     def listing(self, member_row: int) -> Listing:
         """Return whose image a member is."""
@@ -238,58 +289,75 @@ class Gallery:
         """Return the listings folded behind a hit."""
         return tuple(self.listing(row) for row in hit.duplicates)
 
-    def _product_leaves(self) -> Labels:
-        with self._lock:
-            if "leaf" not in self._derived:
-                self._derived["leaf"] = _labels([self.taxonomy.leaf_of(product.category) for product in self.products])
-            leaves = self._derived["leaf"]
-        assert isinstance(leaves, Labels)
-        return leaves
+    def _top_codes(self, tops: Sequence[str]) -> NDArray[np.int32]:
+        known = {top: code for code, top in enumerate(self._top_ids)}
+        codes = np.fromiter((known.setdefault(top, len(known)) for top in tops), np.int32, len(tops))
+        self._top_ids += list(known)[len(self._top_ids) :]
+        return codes
 
-    def _expiry(self) -> NDArray[np.float64]:
-        """Return when each product expires, seconds since 1970; not a number = never."""
-        if "expiry" not in self._derived:
-            ends = [product.expires_at for product in self.products]
-            seconds = [expiry_moment(end).timestamp() if end else np.nan for end in ends]
-            self._derived["expiry"] = np.array(seconds, np.float64)
-        expiry = self._derived["expiry"]
-        assert isinstance(expiry, np.ndarray)
+    def _leaves(self) -> Labels:
+        """Return the leaf category of each product; missing where nobody told."""
+        leaves = self._derived("leaf", lambda product: self.taxonomy.leaf_of(product.category))
+        return leaves if isinstance(leaves, Labels) else Labels(np.full(len(self.products), -1, np.int32), ())
+
+    def _expiry(self) -> Numbers:
+        """Return when each product expires, seconds since 1970; missing = never."""
+        expiry = self._derived("expiry", _expiry_s)
+        assert isinstance(expiry, Numbers)
         return expiry
 
-    def _column(self, name: str) -> Column | None:
-        if name not in self._columns:
-            values = [product_value(product, name) for product in self.products]
-            if all(value is None for value in values):
-                raise InputError(
-                    f"no product has the attribute {name!r}; there are {', '.join(self._attribute_names())}",
-                    field="filter",
-                )
-            self._columns[name] = column(values)
-        return self._columns[name]
+    def _derived(self, name: str, value_of: ValueOf) -> Column:
+        with self.lock:
+            return self.products.column(f"derived {name}", value_of)  # no attribute is asked for by a name with a space
+
+    def _column(self, name: str) -> Column:
+        found = self.products.column(f"attribute {name}", lambda product: product_value(product, name))
+        if isinstance(found, Numbers) and np.isnan(found.values).all():
+            raise InputError(
+                f"no product has the attribute {name!r}; there are {', '.join(self._attribute_names())}",
+                field="filter",
+            )
+        return found
 
     def _attribute_names(self) -> list[str]:
         fixed = ["price", "currency", "brand", "category", "sales", "rating", "review_count", "in_stock", "title"]
-        free = sorted({name for product in self.products for name in product.attributes})
+        free = sorted({name for product in self.products.rows for name in product.attributes})
         return fixed + free[:40]
 
-    def _member_rows(self, image_ids: Sequence[ImageId]) -> NDArray[np.int64]:
-        ids = self.index.members.image_id
+    def _alive_rows(self, image_ids: Sequence[ImageId]) -> NDArray[np.int64]:
+        """Return the members, not taken out, of some images."""
         wanted = np.array(image_ids, np.int64)
-        places = np.searchsorted(ids, wanted, sorter=self._by_image_id)
-        rows: NDArray[np.int64] = self._by_image_id[places[places < len(ids)]]
-        found: NDArray[np.int64] = rows[ids[rows] == wanted[places < len(ids)]]
-        return found
+        built = len(self.index.members.image_id)
+        late = np.arange(built, len(self.index.members))
+        late = late[np.isin(self.index.members.image_ids_of(late), wanted)]
+        rows = np.concatenate([self._by_image.rows(wanted), late])
+        return np.asarray(rows[self.alive[rows]])
 
-    def _product_row(self, product_id: ProductId) -> int | None:
-        return self._product_rows.get(product_id)
-
-
-def _labels(values: Sequence[str]) -> Labels:
-    positions: dict[str, int] = {}
-    codes = np.fromiter((positions.setdefault(value, len(positions)) for value in values), np.int32, len(values))
-    return Labels(codes, tuple(positions))
+    def _rows_of_products(self, products: NDArray[np.int64]) -> NDArray[np.int64]:
+        built = len(self.index.members.image_id)
+        late = np.arange(built, len(self.index.members))
+        late = late[np.isin(self.index.members.products_of(late), products)]
+        return np.concatenate([self._by_product.rows(products), late])
 
 
-def _among(labels: Labels, wanted: set[str]) -> NDArray[np.bool_]:
-    """Return which rows have one of the wanted values."""
-    return np.array([value in wanted for value in labels.values], np.bool_)[labels.codes]
+class _Finder:
+    """Finds the places of values in an array that does not change."""
+
+    def __init__(self, values: NDArray[np.integer[Any]]) -> None:
+        self._values = values
+        self._order = np.argsort(values, kind="stable").astype(np.int32)
+
+    def rows(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where any of the wanted values stands, each place once."""
+        wanted = np.unique(wanted)
+        first, last = (np.searchsorted(self._values, wanted, side, sorter=self._order) for side in ("left", "right"))
+        places = [self._order[start:stop] for start, stop in zip(first, last, strict=True)]
+        return np.concatenate([np.zeros(0, np.int64), *places])
+
+
+def _rows(whole: Any, rows: NDArray[np.integer[Any]] | None) -> Any:
+    return whole if rows is None else take(whole, rows)
+
+
+def _expiry_s(product: Product) -> Attribute | None:
+    return expiry_moment(product.expires_at).timestamp() if product.expires_at else None

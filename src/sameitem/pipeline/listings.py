@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sameitem.catalog.selection import Decision
-from sameitem.core.records import CatalogueImage, Product
+from sameitem.core.records import Product
 
 MEMBERS = "members.parquet"  # row i: member i of the engine's arrays
 PRODUCTS = "products.parquet"  # row j: product j of the engine's arrays
@@ -44,10 +44,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[st
     return rows
 
 
-def write_members(path: Path, rows: Iterable[tuple[CatalogueImage, str]]) -> None:
-    """Write each member's image with its top category id, in the order of the engine's members."""
-    schema = [("image_id", "int64"), ("image_name", "string"), ("top", "string")]
-    write_table(path, schema, ((image.image_id, image.name, top) for image, top in rows))
+def write_members(path: Path, rows: Iterable[tuple[int, str, str]]) -> None:
+    """Write each member's image id, image name and top category id, in the order of the engine's members."""
+    write_table(path, [("image_id", "int64"), ("image_name", "string"), ("top", "string")], rows)
 
 
 def read_members(path: Path) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 """The daily build (article figure 1, left half), read from top to bottom.
 
-selection by attributes and quality -> subject and feature -> near-duplicates -> category -> index -> publish
+selection by attributes and quality -> subject and feature -> near-duplicates -> category -> index -> scores -> publish
 
 Each step streams, counts what it dropped and why, and reads what the step before wrote; features that were computed on
 an earlier day are taken from the cache, so that a daily run costs what the day changed.
@@ -28,22 +28,20 @@ from sameitem.catalog.selection import Decision, Reason, Status, select, select_
 from sameitem.catalog.taxonomy import OTHERS
 from sameitem.category.reference import ReferenceSet, choose_reference, write_reference
 from sameitem.category.vote import ranking, vote
-from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
-from sameitem.core.photo_store import PhotoStore
-from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageId, Pixels, Product
-from sameitem.engine.build import COLOUR_BINS, seal, write_index
+from sameitem.core.errors import ConflictError, InputError
+from sameitem.core.records import CatalogueImage, ImageId, Product
+from sameitem.engine.build import COLOUR_BINS, add_extra, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
 from sameitem.engine.versions import new_version, prune, publish, stage, start_build, switching
-from sameitem.features.cache import FeatureKey
-from sameitem.features.colour import describe_colour
-from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
-from sameitem.features.subject import Subject, catalogue_subjects, part_of, user_subjects
+from sameitem.features.subject import user_subjects
+from sameitem.pipeline.extraction import NO_PICTURE, extract, picture
 from sameitem.pipeline.gallery import REFERENCE
 from sameitem.pipeline.generations import kept_for_rollback
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
+from sameitem.pipeline.same_item import EXTRA, as_extra, ask_gallery, fit_curves
 from sameitem.pipeline.shop import Shop
 
 Tell = Callable[[str, float], None]  # name of the step, share of it that is done
@@ -51,7 +49,6 @@ BLOCK = 256  # images whose photos are decoded and embedded together
 REAL_QUERIES = 1000  # user photos that the recall is measured on besides gallery images
 SCRATCH = ".scratch"  # beside the version that is built; hidden, so that the next build clears it away
 DAY_S = 86_400
-NO_PICTURE: Pixels = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +191,7 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 found.features(),
                 found.colours(),
                 settings.selection,
-                pixels_of=lambda content_hash: _picture(shop.photos, content_hash),
+                pixels_of=lambda content_hash: picture(shop.photos, content_hash),
             )
             ledger.fold(gallery.images, leaders)
         with steps.step("category"):
@@ -214,20 +211,26 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 extra=extra,
             )
             write_products(folder / PRODUCTS, products)
-            write_members(folder / MEMBERS, ((gallery.images[row], tops[row]) for row in rows))
+            listed = ((gallery.images[row].image_id, gallery.images[row].name, tops[row]) for row in rows)
+            write_members(folder / MEMBERS, listed)
             write_decisions(folder / DECISIONS, ledger.decisions)
             tables = [PRODUCTS, MEMBERS, DECISIONS]
             if reference is not None:
                 tables += write_reference(folder / REFERENCE, reference)
         with steps.step("certificate"):
+            index = open_index(folder)
+            index.warm()  # compiles, on a machine's first build, what a server then finds compiled
             certificate = certify(
-                open_index(folder),
+                index,
                 lambda wanted: found.features(entries[wanted]),
                 asked=settings.engine.recall,
                 k=min(settings.engine.k, len(entries)),
                 queries=_real_queries(shop, embedder),
             )
             seal(folder, certificate=certificate, files=tables)
+        with steps.step("scores"):
+            curves = fit_curves(ask_gallery(open_index(folder), [tops[row] for row in rows]))
+            add_extra(folder, {EXTRA: as_extra(curves)})
         with steps.step("publish"):
             if beside is None:
                 _publish(shop, folder, embedder.version)
@@ -287,12 +290,7 @@ def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Li
 def _extract(
     shop: Shop, embedder: Embedder, images: Sequence[CatalogueImage], steps: _Steps, scratch: Path
 ) -> tuple[NDArray[np.bool_], _Found]:
-    """Return which photos could be read, and the features of all: from the cache, else computed and put there.
-
-    An image is kept under its photo and the shop's box. Without a box the model chooses the subject, the same for a
-    photo each time: that choice needs no key of its own.
-    """
-    cache, detector = shop.cache(embedder), shop.detector(embedder.version)
+    """Return which photos could be read, and the features of all."""
     folder = scratch / embedder.version
     folder.mkdir()
     shape = (len(images), embedder.dim)
@@ -301,42 +299,11 @@ def _extract(
     readable = np.ones(len(images), np.bool_)
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(images), BLOCK):
-            part = images[start : start + BLOCK]
-            keys: list[FeatureKey] = [(image.content_hash, image.box) for image in part]
-            known = cache.get(keys)
-            features[start + known.positions], colours[start + known.positions] = known.features, known.colours
-            missing = np.setdiff1d(np.arange(len(part)), known.positions)
-            gone = [row for row in known.positions if not shop.photos.has(part[row].content_hash)]
-            readable[start + np.array(gone, np.int64)] = False  # the page could not show it
-            pictures = list(pool.map(lambda row, part=part: _picture(shop.photos, part[row].content_hash), missing))
-            lost = [picture is NO_PICTURE for picture in pictures]
-            readable[start + missing[lost]] = False
-            rows = missing[np.logical_not(lost)]
-            if len(rows):
-                read = [picture for picture in pictures if picture is not NO_PICTURE]
-                subjects = _subjects(read, [part[row].box for row in rows], detector)
-                new_features = embedder.embed_views([subject.views for subject in subjects])
-                new_colours = np.stack(list(pool.map(lambda subject: describe_colour(subject.pixels), subjects)))
-                cache.put([keys[row] for row in rows], new_features, new_colours)
-                features[start + rows], colours[start + rows] = new_features, new_colours
-            steps.share(start + len(part), len(images))
+            part = slice(start, start + BLOCK)
+            found = extract(shop, embedder, images[part], pool)
+            features[part], colours[part], readable[part] = found.features, found.colours, found.readable
+            steps.share(start + len(found.known), len(images))
     return readable, _Found(features, colours, np.arange(len(images)))
-
-
-def _subjects(pictures: Sequence[Pixels], boxes: Sequence[Box | None], detector: Detector | None) -> Sequence[Subject]:
-    """Return the shop's part of each picture that has one, else what the model takes for its subject."""
-    chosen = iter(catalogue_subjects([p for p, box in zip(pictures, boxes, strict=True) if box is None], detector))
-    return [
-        next(chosen) if box is None else part_of(picture, box) for picture, box in zip(pictures, boxes, strict=True)
-    ]
-
-
-def _picture(photos: PhotoStore, content_hash: ContentHash) -> Pixels:
-    """Return a stored photo; one black pixel, which looks like nothing else, where it is missing or damaged."""
-    try:
-        return photos.pixels(content_hash)
-    except (NotFoundError, ImageError):
-        return NO_PICTURE
 
 
 def _check_failures(failed: int, total: int, limit: float) -> None:
@@ -418,8 +385,8 @@ def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
     hashes = list(islice(shop.query_photos.hashes(), REAL_QUERIES))
     features, detector = [], shop.detector(embedder.version)
     for start in range(0, len(hashes), BLOCK):
-        pictures = [_picture(shop.query_photos, name) for name in hashes[start : start + BLOCK]]
-        if photos := [picture for picture in pictures if picture is not NO_PICTURE]:
+        pictures = [picture(shop.query_photos, name) for name in hashes[start : start + BLOCK]]
+        if photos := [one for one in pictures if one is not NO_PICTURE]:
             features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
     return np.concatenate(features) if features else None
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from PIL import Image
 
@@ -104,7 +105,8 @@ def place_image(
         top, source = predicted.ranked()[0][0] if predicted.tops else "", predicted.source
     duplicate = None
     if gallery is not None and gallery.model_version == embedder.version:
-        for hit in gallery.index.search(feature[0], k=2, allowed=gallery.alive):
+        listed = gallery.allowed(None, categories=(), now=datetime.now(UTC))
+        for hit in gallery.index.search(feature[0], k=2, allowed=listed):
             near = hit.distance <= shop.settings.selection.duplicate_distance
             if near and hit.image_id != stored.image_id and duplicate is None:
                 duplicate = gallery.listing(hit.member_row)

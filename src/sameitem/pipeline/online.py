@@ -1,15 +1,17 @@
 """One query (article figure 1, right half), read from top to bottom.
 
 photo -> intake -> subject and the model's word on the category -> feature -> category -> coarse filter and fine ranking
--> answer, and the list that was shown written down, so that clicks can refer to it.
+-> scores -> answer, and the list that was shown written down, so that clicks can refer to it.
 """
 
 import logging
 import math
+import resource
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,13 +26,16 @@ from sameitem.core.filters import Filter, parse_filter
 from sameitem.core.photo_store import decode_stored
 from sameitem.core.records import Box, CatalogueImage, Pixels, Product, ProductId
 from sameitem.engine.members import EntryHit
+from sameitem.engine.sieve import Sieve
 from sameitem.engine.versions import current
 from sameitem.features.colour import describe_colour, has_plain_backdrop
 from sameitem.features.detect import Detection, Detector
 from sameitem.features.embed import Embedder, unit_mean
 from sameitem.features.subject import Subject, centred_views, detected_part, part_of
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
+from sameitem.pipeline.following import refresh, take_in
 from sameitem.pipeline.gallery import Gallery, Listing
+from sameitem.pipeline.same_item import Judgement, judge, read_curves, rivals_of
 from sameitem.pipeline.shop import Shop
 
 MAX_DEPTH = 1000  # start + num
@@ -85,8 +90,18 @@ class Result:
     image: CatalogueImage
     product: Product
     category_id: str
-    visual_score: float  # cosine of the features, clipped to 0..1
+    judgement: Judgement
     duplicates: tuple[Listing, ...]
+
+    @property
+    def score(self) -> float:
+        """Return the probability that it shows the same item, 0..1."""
+        return self.judgement.score
+
+    @property
+    def visual_score(self) -> float:
+        """Return the cosine of the features of query and image, clipped to 0..1 (larger is more alike)."""
+        return min(1.0, max(0.0, self.judgement.cosine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +114,14 @@ class SearchAnswer:
     model_version: str
     took_ms: Mapping[str, float]
     cpu_ms: Mapping[str, float]
+    disk_reads: int  # pages of the index that the search had to wait for the disk for
     category_id: str  # "" where nothing could vote
     category_source: str  # "caller", "fused", "model", "knn" (vote over the reference set) or "none"
     categories: tuple[CategoryScore, ...]
     model_category_id: str  # what the model alone says, "" = nothing
     knn_category_id: str  # what the vote alone says, "" = nothing
+    model_categories: tuple[CategoryScore, ...]  # the same in full, best first
+    knn_categories: tuple[CategoryScore, ...]
     searched_categories: tuple[str, ...]  # top categories that the search was routed to; empty = it was not
     box: Box  # pixels of the upright photo
     box_source: str  # "caller", "detected" or "whole_photo"
@@ -163,6 +181,8 @@ class Searcher:
         self._version = version
         self._lock = threading.Lock()
         self._gallery: Gallery | None = None
+        self._pool = ThreadPoolExecutor(2, "photos")
+        self._is_followed = False  # somebody calls `follow` again and again
 
     def gallery(self) -> Gallery:
         """Return the live gallery, as fresh as the catalogue: deleted rows are gone, changed attributes hold.
@@ -171,17 +191,56 @@ class Searcher:
             UnavailableError: nothing was published yet.
         """
         with self._lock:
-            while (version := self._version or current(self._shop.index_root)) is not None:
-                try:
-                    if self._gallery is None or self._gallery.version != version:
-                        self._gallery = Gallery.open(self._shop.index_root / version, self._shop.taxonomy)
-                except (NotFoundError, ConflictError):
-                    if self._version or current(self._shop.index_root) == version:
-                        raise
-                    continue  # another version was published, and this one cleared away, while we opened it
-                self._gallery.refresh(self._shop.catalogue)
-                return self._gallery
+            if self._gallery is None or not (self._is_followed or self._gallery.version == self._wanted_version()):
+                self._gallery = self._open()
+            gallery = self._gallery
+        refresh(gallery, self._shop.catalogue)
+        return gallery
+
+    def follow(self, *, compute: bool) -> int:
+        """Bring the gallery up with what was published and with new pictures; queries go on meanwhile.
+
+        To be called again and again, by one thread.
+
+        Args:
+            compute: features that are not known, a few at once; False leaves that to another process.
+
+        Returns:
+            How many pictures no longer wait: 0 = there is nothing to do at the moment.
+
+        Raises:
+            UnavailableError: nothing was published yet.
+        """
+        gallery = self._gallery
+        if gallery is None or gallery.version != self._wanted_version():
+            opened = self._open()
+            opened.index.warm()
+            with self._lock:
+                self._gallery, self._is_followed = opened, True
+            return 1
+        self._is_followed = True
+        refresh(gallery, self._shop.catalogue)
+        now = datetime.now(UTC)
+        done = take_in(self._shop, gallery, self._pool, now, compute=False) if gallery.pending else 0
+        return done or (take_in(self._shop, gallery, self._pool, now, compute=True) if compute else 0)
+
+    def _open(self) -> Gallery:
+        """Open the live version, with everything added since whose features are known."""
+        while (version := self._wanted_version()) is not None:
+            try:
+                gallery = Gallery.open(self._shop.index_root / version, self._shop.taxonomy)
+            except (NotFoundError, ConflictError):
+                if self._version or current(self._shop.index_root) == version:
+                    raise
+                continue  # another version was published, and this one cleared away, while we opened it
+            refresh(gallery, self._shop.catalogue)
+            if gallery.pending:
+                take_in(self._shop, gallery, self._pool, datetime.now(UTC), compute=False)
+            return gallery
         raise UnavailableError("no index version is published yet; run `sameitem build` (or POST /v1/index:build)")
+
+    def _wanted_version(self) -> str | None:
+        return self._version or current(self._shop.index_root)
 
     def models(self, gallery: Gallery) -> tuple[Embedder, Detector | None]:
         """Return what made a gallery's features and finds its subjects, opened at the first call.
@@ -216,7 +275,8 @@ class Searcher:
         wanted = _checked(request)
         with stage("catalogue"):
             gallery = self.gallery()
-            allowed = gallery.allowed(wanted, categories=request.categories, now=datetime.now(UTC))
+            now = datetime.now(UTC)
+            allowed = gallery.allowed(wanted, categories=request.categories, now=now)
         with stage("intake"):
             picture = self._take(request, record=record)
         with stage("detect"):
@@ -238,23 +298,44 @@ class Searcher:
                 temperature=settings.temperature,
             )
             categories, source = self._categories(gallery, predicted, request.categories)
-            routed, allowed = self._route(gallery, allowed, predicted, request.categories)
+            routed, allowed = self._route(gallery, allowed, wanted, predicted, request.categories)
+        faults = _disk_reads()
         with stage("engine"):
-            own = request.image_of[0] if request.image_of else None
-            depth = MAX_DEPTH if request.score_threshold > 0 else request.start + request.num
+            own = gallery.products.row_of(request.image_of[0]) if request.image_of else None
+            depth = MAX_DEPTH if request.score_threshold > 0 else max(2, request.start + request.num)
             hits = gallery.index.search(
                 feature,
                 k=depth,
-                allowed=allowed if own is None else gallery.without(allowed, own),
+                allowed=allowed,
+                without_product=own,
                 one_per_product=request.distinct_product,
                 colour=colour,
                 colour_weight=weight,
             )
+            everything = gallery.allowed(None, categories=(), now=now)
+            if allowed is everything and request.distinct_product and not weight:
+                nearest = hits[:2]
+            else:
+                nearest = gallery.index.search(
+                    feature, k=2, allowed=everything, without_product=own, one_per_product=True
+                )
+        with stage("scores"):
+            curves = read_curves(gallery.index.manifest.extra)
+            judged = judge(
+                gallery.index,
+                hits,
+                [gallery.top_of(hit) for hit in hits],
+                query=feature,
+                rivals=rivals_of(gallery.index.members, nearest, curves.unrelated),
+                curves=curves,
+                colour=colour,
+                colour_weight=weight,
+            )
         with stage("answer"):
-            good = [hit for hit in hits if visual_score(hit) >= request.score_threshold]
+            good = [(hit, why) for hit, why in zip(hits, judged, strict=True) if why.score >= request.score_threshold]
             page = good[request.start : request.start + request.num]
             results = self._results(gallery, page, first_rank=request.start + 1)
-            found = len(good) if request.score_threshold > 0 else gallery.findable(allowed, request.distinct_product)
+            found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
         answer = SearchAnswer(
             search_id=secrets.token_urlsafe(16),
             index_version=gallery.version,
@@ -262,11 +343,14 @@ class Searcher:
             model_version=embedder.version,
             took_ms=stage.wall,
             cpu_ms=stage.cpu,
+            disk_reads=_disk_reads() - faults,
             category_id=categories[0].id if categories else "",
             category_source=source,
             categories=categories,
             model_category_id=predicted.model,
             knn_category_id=predicted.knn,
+            model_categories=tuple(self._scored(*one) for one in sorted(query.told, key=lambda told: -told[1])),
+            knn_categories=tuple(self._scored(*one) for one in vote if one[1] > 0),
             searched_categories=routed,
             box=query.box,
             box_source=query.box_source,
@@ -315,20 +399,20 @@ class Searcher:
     def _categories(
         self, gallery: Gallery, predicted: Prediction, given: Sequence[str]
     ) -> tuple[tuple[CategoryScore, ...], str]:
-        def scored(top: str, score: float) -> CategoryScore:
-            category = self._shop.taxonomy.category(top)
-            return CategoryScore(top, category.name if category else top, score)
-
-        ranked = [scored(top, score) for top, score in predicted.ranked()]
+        ranked = [self._scored(top, score) for top, score in predicted.ranked()]
         if not given:
             return tuple(ranked), predicted.source
-        chosen = [scored(top, 1.0) for top in gallery.tops(given)]
+        chosen = [self._scored(top, 1.0) for top in gallery.tops(given)]
         rest = [category for category in ranked if category.id not in {one.id for one in chosen}]
         return (*chosen, *rest), CALLER
 
+    def _scored(self, top: str, score: float) -> CategoryScore:
+        category = self._shop.taxonomy.category(top)
+        return CategoryScore(top, category.name if category else top, score)
+
     def _route(
-        self, gallery: Gallery, allowed: NDArray[np.bool_], predicted: Prediction, given: Sequence[str]
-    ) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+        self, gallery: Gallery, allowed: Sieve, wanted: Filter | None, predicted: Prediction, given: Sequence[str]
+    ) -> tuple[tuple[str, ...], Sieve]:
         """Return the top categories to search in, none = all, and the members that may then be shown.
 
         A small gallery is searched whole, and so is one where nothing that may be shown is in the likely categories.
@@ -338,13 +422,15 @@ class Searcher:
         large = len(gallery.member_names) >= settings.routing_from_images
         if given or not routed or not large or not gallery.knows_every_leaf():
             return (), allowed
-        inside = gallery.routed(allowed, routed)
-        return (routed, inside) if inside.any() else ((), allowed)
+        inside = gallery.allowed(wanted, categories=(), now=datetime.now(UTC), tops=routed)
+        return (routed, inside) if inside.entries else ((), allowed)
 
-    def _results(self, gallery: Gallery, hits: Sequence[EntryHit], *, first_rank: int) -> tuple[Result, ...]:
-        listings = self._shop.catalogue.listings([hit.image_id for hit in hits])
+    def _results(
+        self, gallery: Gallery, page: Sequence[tuple[EntryHit, Judgement]], *, first_rank: int
+    ) -> tuple[Result, ...]:
+        listings = self._shop.catalogue.listings([hit.image_id for hit, _ in page])
         results: list[Result] = []
-        for hit in hits:
+        for hit, judgement in page:
             if hit.image_id not in listings:  # deleted since this query began
                 continue
             image, product = listings[hit.image_id]
@@ -353,7 +439,7 @@ class Searcher:
                 image=image,
                 product=product,
                 category_id=gallery.top_of(hit),
-                visual_score=visual_score(hit),
+                judgement=judgement,
                 duplicates=gallery.folded(hit),
             )
             results.append(result)
@@ -366,7 +452,7 @@ class Searcher:
                 product_id=result.product.product_id,
                 image_name=result.image.name,
                 image_id=result.image.image_id,
-                score=result.visual_score,
+                score=result.score,
             )
             for result in answer.results
         )
@@ -386,9 +472,14 @@ class Searcher:
         )
 
 
-def visual_score(hit: EntryHit) -> float:
-    """Return the cosine of query and image, clipped to 0..1 (larger is more alike)."""
-    return min(1.0, max(0.0, 1.0 - hit.distance / 2))
+def _disk_reads() -> int:
+    """Return how often this thread (where the system does not tell, this process) waited for a page from the disk."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
+
+
+def _findable(allowed: Sieve, distinct_product: bool) -> int:
+    """Return how many results there are to page through: products, or distinct pictures."""
+    return allowed.products if distinct_product else allowed.entries
 
 
 def _find_subject(detector: Detector | None, picture: _Picture, request: SearchRequest) -> _Query:

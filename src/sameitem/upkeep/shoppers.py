@@ -208,7 +208,9 @@ def simulate(
             acts = ()
             done["abandoned"] += 1
         else:
-            acts = browse(products, [result["score"] for result in answer["results"]], errand.wanted, generator, habits)
+            acts = browse(
+                products, [result["visual_score"] for result in answer["results"]], errand.wanted, generator, habits
+            )
         if acts:
             _send_events(send, answer, acts, user)
         users.add(user)
@@ -262,7 +264,7 @@ def in_process(shop: Shop) -> Send:
                 "rank": result.rank,
                 "product_id": result.product.product_id,
                 "image_name": result.image.name,
-                "score": result.visual_score,
+                "visual_score": result.visual_score,
             }
             for result in answer.results
         ]

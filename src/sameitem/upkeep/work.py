@@ -13,6 +13,7 @@ from sameitem.clicks.importer import import_clicks
 from sameitem.core.database import write
 from sameitem.core.errors import InputError, UnavailableError
 from sameitem.core.jobs import Cancelled, Job, Progress, Work
+from sameitem.pipeline.compaction import compact
 from sameitem.pipeline.offline import BuildReport, build
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
@@ -26,9 +27,11 @@ _STEPS = {  # of a build, in order: percent of its time, roughly
     "near-duplicates": 5,
     "category": 5,
     "index": 5,
-    "certificate": 11,
+    "certificate": 9,
+    "scores": 2,
     "publish": 2,
 }
+_COMPACTION_BEGINS = {"follow": 0.0, "index": 10.0, "certificate": 40.0, "publish": 98.0}  # percent
 _SEARCHES = 80.0  # percent where the searching of a comparison begins, after the build it may need
 _BEGINS = dict(zip(_STEPS, accumulate(_STEPS.values(), initial=0), strict=False))  # percent where a step begins
 
@@ -111,11 +114,20 @@ def work_of(
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
         return asdict(_built(shop, progress, tell))
 
+    def run_compact(_job: Job, progress: Progress) -> dict[str, Any]:
+        def hear(step: str, share: float) -> None:
+            percent = _COMPACTION_BEGINS[step] + share
+            progress(percent=percent)
+            tell(step, percent, {})
+
+        return asdict(compact(shop, tell=hear, now=datetime.now(UTC)))
+
     return {
         "import": run_import,
         "import-clicks": run_import_clicks,
         "mine": run_mine,
         "build": run_build,
+        "compact": run_compact,
         **_model_work(shop, tell, trainers),
     }
 

@@ -10,9 +10,9 @@ import { filterExpression } from "./state.js";
  * @property {string} product_id
  * @property {string} image_name
  * @property {string | null} category_id
- * @property {number} score
+ * @property {number} score probability that it is the same item, by how it looks, 0..1
  * @property {number} visual_score larger is more alike, 0..1
- * @property {number | null} same_item probability that it is the same item, where that was checked
+ * @property {number | null} same_item the same, where local details were checked
  * @property {number} duplicates how many other products were folded into this one
  * @property {{product_id: string, image_name: string}[]} duplicate_products
  * @property {number | null} price

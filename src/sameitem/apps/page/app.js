@@ -125,13 +125,13 @@ async function run({ more = false } = {}) {
   if (more) $("cards").children[before]?.querySelector("[data-open]").focus();
 }
 
-/** The visual score from which a result is a good match: the server says (it belongs to the model), or the page. */
+/** The score from which a result is a good match: the server says, or the page. */
 function goodMatchScore() {
   return answers[0]?.head.good_match ?? Number(document.querySelector("meta[name=good-match-score]").content);
 }
 
 const shownCount = () => answers.reduce((count, answer) => count + answer.results.length, 0);
-const bestScore = () => Math.max(0, ...(answers[0]?.results ?? []).map((result) => result.visual_score ?? 0));
+const bestScore = () => Math.max(0, ...(answers[0]?.results ?? []).map((result) => result.score ?? 0));
 
 /** Size of the upright query photo in pixels: the server's word, else what the browser measured. */
 function photoSize() {

@@ -74,7 +74,7 @@ export function createCard(result, { onOpen, onMore, onSellers }) {
   fill(card, "title", title);
   fill(card, "brand", result.brand);
   fill(card, "price", formatPrice(result.price, result.currency));
-  const score = fill(card, "score", formatPercent(result.visual_score));
+  const score = fill(card, "score", formatPercent(result.score));
   score.title = t("card.score", { score: score.textContent });
   fill(card, "same", isSameItem(result) ? t("card.same") : "");
 
