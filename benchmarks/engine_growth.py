@@ -11,7 +11,6 @@ the row: any row can be drawn at any time, and none of the float32 features need
 """
 
 import argparse
-import ctypes
 import gc
 import json
 import math
@@ -24,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import NormalDist
@@ -40,6 +39,7 @@ from sameitem.engine.certificate import certify
 from sameitem.engine.index import Index, open_index
 from sameitem.engine.lists import lists_for
 from sameitem.engine.members import Members
+from sameitem.engine.residency import resident_share
 
 DIM = 512
 K = 60
@@ -196,17 +196,16 @@ def read_in(path: Path) -> None:
 
 
 def kept_share(path: Path) -> float:
-    """Return which share of a file's pages the kernel keeps in memory."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-        pages = -(-len(whole) // mmap.PAGESIZE)
-        array = np.frombuffer(whole, np.uint8)
-        states = np.empty(pages, np.uint8)
-        libc = ctypes.CDLL(None, use_errno=True)
-        address, length = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(len(whole))
-        if libc.mincore(address, length, ctypes.c_void_p(states.ctypes.data)):
-            raise OSError(ctypes.get_errno(), "mincore")
-        del array
-    return float((states & 1).mean())
+    """Return which share of an array's file the kernel keeps in memory."""
+    return round(resident_share(np.load(path, mmap_mode="r")) or 0.0, 4)
+
+
+def arrays(part: object) -> list[NDArray[Any]]:
+    """Return the arrays that an object has or consists of."""
+    if isinstance(part, np.ndarray):
+        return [part]
+    inner = [getattr(part, field.name) for field in fields(part)] if is_dataclass(part) else part
+    return [array for one in inner for array in arrays(one)] if isinstance(inner, list | tuple) else []
 
 
 # ------------------------------------------------------------------------------------------------- measuring
@@ -302,18 +301,9 @@ def _search_warm(folder: Path, queries: Vectors, figures: dict[str, Any]) -> Non
             spent.append(time.process_time() - begun)
         figures[f"qps_cpu_{name}"] = round(len(queries) / min(spent))
     best = [_ask(index, queries) for _ in range(TURNS)]
-    figures["warm"] = min(best, key=lambda one: float(one["p50_ms"])) | {"rows_kept": _kept(folder)}
-    held = [
-        getattr(part, field.name)
-        for part in (index.lists, index.lists.codes, index.lists.centre_codes, index.members)
-        for field in fields(part)
-    ]
-    figures["bytes_codes"] = round(_bytes(held[: -len(fields(index.members))]) / len(index.rows), 1)
-    figures["bytes_members"] = round(_bytes(held[-len(fields(index.members)) :]) / len(index.rows), 1)
-
-
-def _bytes(held: Sequence[object]) -> int:
-    return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
+    figures["warm"] = min(best, key=lambda one: float(one["p50_ms"])) | {"rows_kept": kept_share(folder / "rows.npy")}
+    for name, part in (("codes", index.lists), ("members", index.members)):
+        figures[f"bytes_{name}"] = round(sum(array.nbytes for array in arrays(part)) / len(index.rows), 1)
 
 
 def _search_cold(folder: Path, queries: Vectors, *, is_random: bool) -> dict[str, Any]:
@@ -326,7 +316,7 @@ def _search_cold(folder: Path, queries: Vectors, *, is_random: bool) -> dict[str
     """
     gc.collect()
     drop(folder / "rows.npy")
-    dropped = _kept(folder)
+    dropped = kept_share(folder / "rows.npy")
     index = _opened(folder)
     if is_random:
         mapped = index.rows
@@ -334,7 +324,7 @@ def _search_cold(folder: Path, queries: Vectors, *, is_random: bool) -> dict[str
             mapped = mapped.base
         mapped.madvise(mmap.MADV_RANDOM)
     figures = _ask(index, queries[-COLD:])
-    return figures | {"rows_kept_before": dropped, "rows_kept": _kept(folder)}
+    return figures | {"rows_kept_before": dropped, "rows_kept": kept_share(folder / "rows.npy")}
 
 
 def _opened(folder: Path) -> Index:
@@ -343,15 +333,9 @@ def _opened(folder: Path) -> Index:
         if path.name not in ("rows.npy", "colour.npy"):
             read_in(path)
     index = open_index(folder)
-    for part in (index.lists, index.lists.codes):
-        for field in fields(part):
-            if isinstance(array := getattr(part, field.name), np.ndarray):
-                int(array.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].sum())  # into this process
+    for array in arrays(index.lists):
+        int(array.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].sum())  # into this process
     return index
-
-
-def _kept(folder: Path) -> float:
-    return round(kept_share(folder / "rows.npy"), 4)
 
 
 def _ask(index: Index, queries: Vectors) -> dict[str, Any]:
