@@ -1,6 +1,8 @@
 """A published index version, opened: coarse filter by one-bit codes, fine ranking by exact distance."""
 
 import math
+import mmap
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ HASHED_BYTES = 4_000_000  # files up to this size are checked by content wheneve
 FURTHER = 0.5  # where a share s of the entries is allowed, s ** -FURTHER times as many lists are looked through
 MOSTLY = 0.9  # of the entries allowed: as much effort as if all were
 SURELY = 4  # times the effort that must change no hit of a filtered search
+ROOM = 0.5  # of the machine's memory: rows that are larger than that are read one by one
 FEW = 2048  # entries that are all ranked, whatever the effort: as fast as looking for the best among them
 RANKED_SHARE = 4  # so are they where one in this many would be a candidate
 DEEPER = 2  # entries ranked for each hit asked for: some stand for a product that is shown already
@@ -271,7 +274,7 @@ def open_index(folder: Path, *, verify: bool = False) -> Index:
             manifest=manifest,
             members=found,
             lists=_lists(folder, manifest),
-            rows=_array(folder / "rows.npy", np.float16, (entries, manifest.dim)),
+            rows=_rows(folder / "rows.npy", (entries, manifest.dim)),
             colours=_array(folder / "colour.npy", np.float16, (entries, COLOUR_BINS)),
         )
     except FileNotFoundError as error:
@@ -303,6 +306,16 @@ def _lists(folder: Path, manifest: Manifest) -> Lists:
         ),
         is_hamming=manifest.code == "hamming",
     )
+
+
+def _rows(path: Path, shape: tuple[int, int]) -> NDArray[np.float16]:
+    """Map the rows for fine ranking; where they will not stay in memory, nothing is read around each of them."""
+    rows = _array(path, np.float16, shape)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    mapped = getattr(rows.base, "_mmap", None)
+    if rows.nbytes > ROOM * memory and isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return rows
 
 
 def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
