@@ -12,7 +12,7 @@ from sameitem.core.durable import write_whole
 from sameitem.core.errors import ConflictError, NotFoundError
 from sameitem.engine.files import FileEntry
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 MANIFEST = "manifest.json"
 
 
@@ -56,7 +56,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     certificate: Certificate | None = None  # None while being built: such a version is not published
     extra: Mapping[str, Any] = field(default_factory=dict)  # the builder's own: selection report, sequence number ...
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
