@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -168,21 +169,19 @@ def is_seen(searcher: Searcher, kind: str, content: str, dim: int) -> bool:
 
 def freshness(searcher: Searcher, folder: Path, rate: float, queries: np.ndarray, seconds: float) -> dict[str, Any]:
     """Return for each kind of change the seconds until a search showed it."""
-    waiting: list[list[str]] = []
+    waiting: dict[bool, deque[list[str]]] = {True: deque(), False: deque()}  # whether it is a deletion; oldest first
     waited: dict[str, list[float]] = {"put": [], "replace": [], "delete": []}
-    dim, stop = queries.shape[1], threading.Event()
     load = threading.Thread(target=lambda: throughput(searcher, queries, seconds))
-    with writer(folder, rate, waiting.append):
+    with writer(folder, rate, lambda change: waiting[change[0] == "delete"].append(change)):
         load.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(POLL_S)
-            for change in list(waiting):
-                if is_seen(searcher, change[0], change[1], dim):
-                    waited[change[0]].append(time.monotonic() - float(change[2]))
-                    waiting.remove(change)
+            for changes in waiting.values():  # who is not seen yet hides those written later
+                while changes and is_seen(searcher, changes[0][0], changes[0][1], queries.shape[1]):
+                    kind, _, begun, _ = changes.popleft()
+                    waited[kind].append(time.monotonic() - float(begun))
         load.join()
-    stop.set()
     return waited
 
 

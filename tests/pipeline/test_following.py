@@ -1,6 +1,7 @@
 """What the catalogue is told while a version is live, and compaction."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,9 @@ from sameitem.core.database import write
 from sameitem.core.errors import ConflictError, UnavailableError
 from sameitem.core.records import Box, ImageKind, Product, ProductId
 from sameitem.engine.versions import current, list_versions, make_live
-from sameitem.pipeline import compaction
+from sameitem.pipeline import compaction, following
 from sameitem.pipeline.compaction import COMPACTED, compact, is_due
+from sameitem.pipeline.extraction import extract
 from sameitem.pipeline.gallery import Gallery
 from sameitem.pipeline.online import Result, Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
@@ -238,3 +240,21 @@ def test_many_changes_at_once_are_the_same_as_one_by_one(shop: Shop) -> None:
     masks = [gallery.allowed(None, categories=(), now=now).mask for gallery in (one, other)]
     assert np.array_equal(*masks)
     assert np.array_equal(masks[0], one.alive)
+
+
+def test_a_picture_whose_feature_is_known_does_not_wait_behind_an_import(
+    shop: Shop, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOKED_UP", 4)
+    monkeypatch.setattr(following, "COMPUTED", 1)
+    for number in range(8):
+        put(shop, f"imported-{number}", "front", patches(number))
+    put(shop, "put", "front", patches(50))
+    with ThreadPoolExecutor(1) as pool:
+        extract(shop, shop.embedder(shop.active_model), [shop.catalogue.image(ProductId("put"), "front")], pool)
+    assert searcher.follow(compute=False) == 1
+    assert found(searcher, patches(50))[0].product.product_id == "put"
+    waiting = [len(searcher.gallery().pending)]
+    while searcher.follow(compute=True):
+        waiting.append(len(searcher.gallery().pending))
+    assert waiting == list(range(8, -1, -1))

@@ -19,7 +19,7 @@ from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
 
 LOCK = ".follow.lock"
-BUSY_S, IDLE_S = 0.03, 0.1  # between two looks: while something changes, and else
+BUSY_S, IDLE_S = 0.04, 0.1  # between two looks: while something changes, and else
 DUE_S = 1.0  # between two looks whether a compaction is due
 CALM_S = 2.0  # without a change, after which nothing changes
 SULK_S = 5.0  # after an error

@@ -24,7 +24,7 @@ from sameitem.engine.lists import Effort
 from sameitem.engine.manifest import Certificate
 from sameitem.engine.merge import Merged, write_merged
 from sameitem.engine.versions import current, new_version, publish, remove, start_build, switching
-from sameitem.pipeline.following import refresh, take_in
+from sameitem.pipeline.following import refresh, take_in_all
 from sameitem.pipeline.gallery import REFERENCE, Gallery
 from sameitem.pipeline.listings import (
     DECISIONS,
@@ -83,7 +83,7 @@ def compact(shop: Shop, *, tell: Tell, now: datetime) -> CompactionReport:
     gallery = Gallery.open(shop.index_root / live, shop.taxonomy)
     refresh(gallery, shop.catalogue)
     with ThreadPoolExecutor(2) as pool:
-        take_in(shop, gallery, pool, now, compute=False)
+        take_in_all(shop, gallery, pool, now)
     index, manifest = gallery.index, gallery.index.manifest
     before, built = manifest.certificate, len(index.members.image_id)
     assert before is not None

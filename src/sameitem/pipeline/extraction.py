@@ -32,7 +32,12 @@ class Extracted:
 
 
 def extract(
-    shop: Shop, embedder: Embedder, images: Sequence[CatalogueImage], pool: ThreadPoolExecutor, *, compute: bool = True
+    shop: Shop,
+    embedder: Embedder,
+    images: Sequence[CatalogueImage],
+    pool: ThreadPoolExecutor,
+    *,
+    compute: int | None = None,
 ) -> Extracted:
     """Return the features of images, of which photos and pixels fit into memory.
 
@@ -44,7 +49,7 @@ def extract(
         embedder: of the model.
         images: a few hundred at most.
         pool: decodes them.
-        compute: what the cache does not hold; False leaves it unknown.
+        compute: how many that the cache does not hold; None: all. The others stay unknown.
     """
     features = np.zeros((len(images), embedder.dim), np.float32)
     colours = np.zeros((len(images), COLOUR_BINS), np.float32)
@@ -55,8 +60,8 @@ def extract(
     features[cached.positions], colours[cached.positions] = cached.features, cached.colours
     known = np.zeros(len(images), np.bool_)
     known[cached.positions] = True
-    missing = np.flatnonzero(~known & readable)
-    if not compute or len(missing) == 0:
+    missing = np.flatnonzero(~known & readable)[:compute]
+    if len(missing) == 0:
         return Extracted(features, colours, known, readable)
     pictures = list(pool.map(lambda row: picture(shop.photos, images[row].content_hash), missing))
     lost = np.array([one is NO_PICTURE for one in pictures])

@@ -11,19 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sameitem.catalog.selection import Decision, Status, select
 from sameitem.catalog.store import Catalogue, Change
 from sameitem.catalog.taxonomy import OTHERS
 from sameitem.core.records import CatalogueImage, ImageId, Product
-from sameitem.pipeline.extraction import extract
+from sameitem.pipeline.extraction import Extracted, extract
 from sameitem.pipeline.gallery import Gallery, NewMember
 from sameitem.pipeline.shop import Shop
 
 CHANGES = 10_000  # of the change log that are read at once
 COMPUTED = 16  # pictures whose features are computed at once: others wait no longer than that
-LOOKED_UP = 256  # pictures whose features are looked up at once
+LOOKED_UP = 256  # pictures whose features are looked up at once; of more, those that wait longest and shortest
 _log = logging.getLogger(__name__)
 
 Pair = tuple[CatalogueImage, Product]
@@ -58,8 +57,15 @@ def _take_changes(gallery: Gallery, catalogue: Catalogue, changes: Sequence[Chan
         gallery.change(list(catalogue.products(known)))
 
 
+def take_in_all(shop: Shop, gallery: Gallery, pool: ThreadPoolExecutor, now: datetime) -> None:
+    """Add all pictures that wait and whose features are known; see `take_in`."""
+    waiting = list(gallery.pending)
+    for start in range(0, len(waiting), LOOKED_UP):
+        _take(shop, gallery, waiting[start : start + LOOKED_UP], pool, now, compute=0)
+
+
 def take_in(shop: Shop, gallery: Gallery, pool: ThreadPoolExecutor, now: datetime, *, compute: bool) -> int:
-    """Add pictures that wait and whose features are known, and return how many no longer wait.
+    """Add some of the pictures that wait and whose features are known, and return how many no longer wait.
 
     Selection's rules for single pictures hold at once. What compares pictures (near-duplicates, further views of a
     product) is left to the next build, which also adds the further views.
@@ -71,24 +77,30 @@ def take_in(shop: Shop, gallery: Gallery, pool: ThreadPoolExecutor, now: datetim
         now: products that expired before are left out.
         compute: the features of the first few that are not known; False: these go on waiting.
     """
-    waiting = dict(list(gallery.pending.items())[: COMPUTED if compute else None])
-    done = 0
-    for start in range(0, len(waiting), LOOKED_UP):
-        ids = list(waiting)[start : start + LOOKED_UP]
-        listings = shop.catalogue.listings(ids)
-        decided = _decide(shop, list(listings.values()), now)
-        wanted = [listings[decision.image_id] for decision in decided if decision.status is Status.GALLERY]
-        added, unreadable = _add(shop, gallery, wanted, waiting, pool, compute=compute)
-        left_out = set(ids) - {image.image_id for image, _ in wanted} | unreadable
-        with gallery.lock:
-            final = [one for one in left_out | added if gallery.pending.get(one) == waiting[one]]  # nothing new since
-            if refused := [image_id for image_id in final if image_id in left_out]:
-                gallery.remove(refused)
-            gallery.left_out |= {one.image_id: one for one in decided if one.status is Status.SET_ASIDE}
-            for image_id in final:
-                del gallery.pending[image_id]
-        done += len(left_out) + len(added)
-    return done
+    waiting = list(gallery.pending)
+    if len(waiting) > LOOKED_UP:  # the features of what was written last are often known, those of an import are not
+        waiting = [*waiting[: LOOKED_UP // 2], *waiting[-LOOKED_UP // 2 :]]
+    return _take(shop, gallery, waiting, pool, now, compute=COMPUTED if compute else 0) if waiting else 0
+
+
+def _take(
+    shop: Shop, gallery: Gallery, ids: Sequence[ImageId], pool: ThreadPoolExecutor, now: datetime, *, compute: int
+) -> int:
+    with gallery.lock:
+        waiting = {image_id: gallery.pending[image_id] for image_id in ids if image_id in gallery.pending}
+    listings = shop.catalogue.listings(list(waiting))
+    decided = _decide(shop, list(listings.values()), now)
+    wanted = [listings[decision.image_id] for decision in decided if decision.status is Status.GALLERY]
+    added, unreadable = _add(shop, gallery, wanted, waiting, pool, compute=compute)
+    left_out = waiting.keys() - {image.image_id for image, _ in wanted} | unreadable
+    with gallery.lock:
+        final = [one for one in left_out | added if gallery.pending.get(one) == waiting[one]]  # nothing new since
+        if refused := [image_id for image_id in final if image_id in left_out]:
+            gallery.remove(refused)
+        gallery.left_out |= {one.image_id: one for one in decided if one.status is Status.SET_ASIDE}
+        for image_id in final:
+            del gallery.pending[image_id]
+    return len(left_out) + len(added)
 
 
 def _decide(shop: Shop, listings: Sequence[Pair], now: datetime) -> list[Decision]:
@@ -103,19 +115,17 @@ def _add(
     waiting: dict[ImageId, int],
     pool: ThreadPoolExecutor,
     *,
-    compute: bool,
+    compute: int,
 ) -> tuple[set[ImageId], set[ImageId]]:
     """Add what is known of the wanted ones, and return which were added and which cannot be read."""
     images, embedder = [image for image, _ in wanted], shop.embedder(gallery.model_version)
     found = extract(shop, embedder, images, pool, compute=compute)
-    general, has_general = found.features, found.known
     untold = np.array([not shop.taxonomy.top_of(product.category) for _, product in wanted], np.bool_)
-    base = shop.base_embedder
-    if gallery.reference is not None and base.version != embedder.version and untold.any():
-        told = extract(shop, base, images, pool, compute=compute)
-        general, has_general = told.features, told.known
-    ready = found.known & found.readable & (has_general | ~untold | (gallery.reference is None))
-    tops = _tops(shop, gallery, [product for _, product in wanted], general)
+    votes, ready = found, found.known & found.readable
+    if gallery.reference is not None and shop.base_embedder.version != embedder.version and untold.any():
+        votes = extract(shop, shop.base_embedder, images, pool, compute=compute)
+        ready &= votes.known | ~untold
+    tops = _tops(shop, gallery, [product for _, product in wanted], votes)
     with gallery.lock:
         rows = [
             row
@@ -131,12 +141,12 @@ def _add(
     return {images[row].image_id for row in rows}, unreadable
 
 
-def _tops(shop: Shop, gallery: Gallery, products: Sequence[Product], general: NDArray[np.float32]) -> list[str]:
+def _tops(shop: Shop, gallery: Gallery, products: Sequence[Product], general: Extracted) -> list[str]:
     """Return top category ids: of the product's own category, else the reference set's vote, else "others"."""
     tops = []
     for row, product in enumerate(products):
         top = shop.taxonomy.top_of(product.category)
-        if not top and gallery.reference is not None and general[row].any():
-            top = gallery.vote(general[row], shop.settings.category)[0][0]
+        if not top and gallery.reference is not None and general.known[row]:
+            top = gallery.vote(general.features[row], shop.settings.category)[0][0]
         tops.append(top or OTHERS)
     return tops

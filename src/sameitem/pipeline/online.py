@@ -33,7 +33,7 @@ from sameitem.features.detect import Detection, Detector
 from sameitem.features.embed import Embedder, unit_mean
 from sameitem.features.subject import Subject, centred_views, detected_part, part_of
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
-from sameitem.pipeline.following import refresh, take_in
+from sameitem.pipeline.following import refresh, take_in, take_in_all
 from sameitem.pipeline.gallery import Gallery, Listing
 from sameitem.pipeline.same_item import Judgement, judge, read_curves, rivals_of
 from sameitem.pipeline.shop import Shop
@@ -220,9 +220,7 @@ class Searcher:
             return 1
         self._is_followed = True
         refresh(gallery, self._shop.catalogue)
-        now = datetime.now(UTC)
-        done = take_in(self._shop, gallery, self._pool, now, compute=False) if gallery.pending else 0
-        return done or (take_in(self._shop, gallery, self._pool, now, compute=True) if compute else 0)
+        return take_in(self._shop, gallery, self._pool, datetime.now(UTC), compute=compute)
 
     def _open(self) -> Gallery:
         """Open the live version, with everything added since whose features are known."""
@@ -235,7 +233,7 @@ class Searcher:
                 continue  # another version was published, and this one cleared away, while we opened it
             refresh(gallery, self._shop.catalogue)
             if gallery.pending:
-                take_in(self._shop, gallery, self._pool, datetime.now(UTC), compute=False)
+                take_in_all(self._shop, gallery, self._pool, datetime.now(UTC))
             return gallery
         raise UnavailableError("no index version is published yet; run `sameitem build` (or POST /v1/index:build)")
 
