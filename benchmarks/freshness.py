@@ -46,6 +46,7 @@ from sameitem.upkeep.founding import found_shop
 K = 60
 TURN_S = 5.0
 POLL_S = 0.005
+SETTLED = 100  # images that are there before one is replaced or deleted: long after it was seen
 COLOUR = np.full((1, 24), 1 / 24, np.float32)
 
 
@@ -86,7 +87,7 @@ def make_shop(folder: Path, rows: int) -> tuple[Shop, np.ndarray]:
 def feature_of(content_hash: str, dim: int) -> np.ndarray:
     """Return the drawn unit feature of a picture."""
     drawn = np.random.default_rng(int(content_hash[:12], 16)).standard_normal((1, dim), np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
 
 
 def keep_writing(folder: Path, rate: float) -> None:
@@ -100,7 +101,7 @@ def keep_writing(folder: Path, rate: float) -> None:
     for number in range(10**9):
         time.sleep(max(0.0, due - time.monotonic()))
         due += 1 / rate
-        kind = ("put", "put", "replace", "delete")[number % 4]
+        kind = ("put", "put", "replace", "delete")[number % 4] if len(listed) > SETTLED else "put"
         product = f"late-{number}-{generator.integers(10**9)}" if kind == "put" else next(iter(listed))
         content = generator.bytes(32).hex()
         shown = shop.photos.path(ContentHash(content))
