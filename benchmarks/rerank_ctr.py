@@ -1,6 +1,6 @@
 """Compare the ranker (trees and regression) with the regression alone and the trees alone on public click data.
 
-python benchmarks/rerank_ctr.py --data FOLDER [--only NAME] [--out FILE]
+python benchmarks/rerank_ctr.py --data FOLDER [--only NAME] [--seed N] [--out FILE]
 
 FOLDER holds `ctr/`. Ten-fold predictions over all rows of each set, folds by query where there are queries; every
 choice (penalty, number of trees) is made inside the nine folds that train. Graded relevance of 2 or more is a positive.
@@ -26,7 +26,7 @@ from sameitem.rerank.ranker import Ranker
 from sameitem.rerank.training import train_linear, train_ranker, train_trees
 
 FOLDS = 10
-SEED = 1
+DRAWS = 1  # seed of the bootstrap
 COMMON = 50  # rows that a value of a category must have for a column of its own
 METHODS: dict[str, Callable[..., Ranker]] = {"LR": train_linear, "GBDT": train_trees, "GBDT+LR": train_ranker}
 BOTH = "GBDT+LR"
@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", choices=sorted(SETS))
+    parser.add_argument("--seed", type=int, default=1, help="of the folds and of the training")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     started = time.monotonic()
@@ -61,9 +62,9 @@ def main() -> None:
     for name, read in SETS.items():
         if options.only in (None, name):
             rows = read(options.data / "ctr")
-            foretold = {method: out_of_fold(train, rows) for method, train in METHODS.items()}
+            foretold = {method: out_of_fold(train, rows, options.seed) for method, train in METHODS.items()}
             made += [line(rows, method, foretold) for method in METHODS]
-            served.append(cost(rows))
+            served.append(cost(rows, options.seed))
             print("\n".join(made[-3:]), served[-1], sep="\n", flush=True)
     text = "\n".join((*made, "", *served))
     print(text)
@@ -71,20 +72,21 @@ def main() -> None:
         about = (
             f"`python benchmarks/rerank_ctr.py --data FOLDER`, {datetime.date.today().isoformat()}, "
             f"{platform.machine()}, {os.cpu_count()} cores, {time.monotonic() - started:.0f} s. Ten-fold predictions "
-            "over all rows, folds by query where there are queries, seed 1; bootstrap 95 % intervals, queries whole."
+            f"over all rows, folds by query where there are queries, seed {options.seed}; bootstrap 95 % intervals, "
+            "queries whole."
         )
         options.out.write_text(f"# The ranker on public click data\n\n{about}\n\n{text}\n", encoding="utf-8")
 
 
-def out_of_fold(train: Callable[..., Ranker], rows: Rows) -> NDArray[np.float64]:
+def out_of_fold(train: Callable[..., Ranker], rows: Rows, seed: int) -> NDArray[np.float64]:
     """Return each row's score by a ranker that saw nothing of the row's query."""
     _, query_of = np.unique(rows.queries, return_inverse=True)
-    fold_of = np.random.default_rng(SEED).permutation(query_of.max() + 1)[query_of] % FOLDS
+    fold_of = np.random.default_rng(seed).permutation(query_of.max() + 1)[query_of] % FOLDS
     foretold = np.empty(len(rows.positive))
     for fold in range(FOLDS):
         known, asked = fold_of != fold, fold_of == fold
         ranker = train(
-            rows.features[known], rows.positive[known], rows.names, groups=rows.queries[known], seed=SEED + fold
+            rows.features[known], rows.positive[known], rows.names, groups=rows.queries[known], seed=seed + fold
         )
         foretold[asked] = ranker.score(rows.features[asked])
     return foretold
@@ -95,7 +97,7 @@ def line(rows: Rows, method: str, foretold: dict[str, NDArray[np.float64]]) -> s
     score = foretold[method]
     losses = log_losses(score, rows.positive)
     better = log_losses(foretold[BOTH], rows.positive)
-    draw = np.random.default_rng(SEED)
+    draw = np.random.default_rng(DRAWS)
     share = rows.positive.mean()
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
     nothing = np.zeros(len(losses))
@@ -141,9 +143,9 @@ def ndcg(rows: Rows, score: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(values)
 
 
-def cost(rows: Rows) -> str:
+def cost(rows: Rows, seed: int) -> str:
     """Return what scoring 60 candidates costs with the ranker of all rows."""
-    ranker = train_ranker(rows.features, rows.positive, rows.names, groups=rows.queries, seed=SEED)
+    ranker = train_ranker(rows.features, rows.positive, rows.names, groups=rows.queries, seed=seed)
     times = []
     for _ in range(50):
         began = time.perf_counter()

@@ -91,8 +91,17 @@ def test_rows_of_weight_zero_count_for_nothing() -> None:
     features, labels = draw(8, 600, linear)
     turned, weights = labels.copy(), np.ones(600)
     turned[:200], weights[:200] = ~labels[:200], 0.0
-    ranker = train_linear(features, turned, NAMES, seed=1, weights=weights)
-    assert calibration_ratio(ranker.score(features[200:]), labels[200:]) == pytest.approx(1, abs=0.02)
+    for train in (train_linear, train_trees, train_ranker):
+        without = train(features[200:], labels[200:], NAMES, seed=1)
+        weighted = train(features, turned, NAMES, seed=1, weights=weights)
+        assert weighted.score(features).tolist() == without.score(features).tolist()
+
+
+def test_a_row_of_weight_two_counts_as_two() -> None:
+    features, labels = draw(11, 900, linear)
+    weights = np.where(labels, 2.0, 1.0)
+    score = train_ranker(features, labels, NAMES, seed=1, weights=weights).score(features)
+    assert (score * weights).sum() / weights[labels].sum() == pytest.approx(1, abs=0.05)
 
 
 def test_groups_are_never_split() -> None:

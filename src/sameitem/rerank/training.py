@@ -12,7 +12,7 @@ Source: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook, 
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ LEAST = 2 * PARTS  # rows of each outcome
 FEW = 1000  # of the rarer outcome, below which trees are smaller and fewer
 _PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression: larger is freer
 _LEAF_SCALES = (0.0, 0.1, 0.3)  # of the leaf columns: their penalty is divided by the square
-_MARGIN_SCALE = 30.0  # the trees' own sum is one honest column and is hardly penalised
 _STEPS = 2000
+_LEAST_SPREAD = 1e-9  # of the trees' sums; below it they split nothing and differ by rounding
 
 _log = logging.getLogger(__name__)
 
@@ -73,15 +73,16 @@ def train_ranker(
     middle, spread = _scale(rows.features)
     dense = standardise(rows.features, middle, spread)
     grown = _grow_parts(rows, parts, seed)
-    margins, blocks = np.empty(len(labels)), np.empty((len(labels), grown[0].roots.size), np.intp)
-    start = 0
-    for part, trees in zip(parts, grown, strict=True):
+    margins, blocks = np.empty(len(dense)), np.empty((len(dense), grown[0].roots.size), np.intp)
+    start, bases = 0, [_base(rows[_others(parts, number)]) for number in range(PARTS)]
+    for part, trees, base in zip(parts, grown, bases, strict=True):
         reached = trees.leaves(rows.features[part])
-        margins[part] = trees.weight[reached].sum(axis=1)
+        margins[part] = trees.weight[reached].sum(axis=1) - base  # else a part of many clicks is told by a low base
         blocks[part] = reached + start
         start += len(trees.feature)
-    mean, deviation = float(margins.mean()), float(margins.std()) or 1.0
-    margin = _MARGIN_SCALE * (margins - mean)[:, None] / deviation
+    mean, deviation = float(margins.mean()), float(margins.std())
+    freedom = _growth(rows).freedom / (deviation if deviation > _LEAST_SPREAD else 1.0)
+    margin = freedom * (margins - mean)[:, None]
 
     held = _split(rows, 3, seed + 1)
     alone, penalty_alone = min((_held_loss(dense, rows, held, penalty), penalty) for penalty in _PENALTIES)
@@ -95,12 +96,13 @@ def train_ranker(
         return Ranker(tuple(names), _no_trees(), middle, spread, weight, bias)
     weight, bias = _regress(designs[scale], rows, penalty)
     known = len(names)
-    slope = weight[known] * _MARGIN_SCALE / deviation
+    slope = weight[known] * freedom
     of_leaf = scale * weight[known + 1 :] if scale else np.zeros(start)
     trees = _join(grown)
     leaf = trees.left == np.arange(len(trees.left))
-    folded = np.where(leaf, (slope * trees.weight + of_leaf) / PARTS, 0.0)
-    return Ranker(tuple(names), _with_weight(trees, folded), middle, spread, weight[:known], float(bias - slope * mean))
+    trees = replace(trees, weight=np.where(leaf, (slope * trees.weight + of_leaf) / PARTS, 0.0))
+    bias -= slope * (mean + float(np.mean(bases)))
+    return Ranker(tuple(names), trees, middle, spread, weight[:known], bias)
 
 
 def train_linear(
@@ -158,6 +160,8 @@ def _rows(
         raise InputError("need features that are finite or missing (nan), got an infinite one")
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
         raise InputError("need weights that are finite, not negative and not all 0")
+    counts = weights > 0
+    features, labels, groups, weights = features[counts], labels[counts], groups[counts], weights[counts]
     clicks = int(labels.sum())
     if min(clicks, len(labels) - clicks) < LEAST:
         raise InputError(f"need at least {LEAST} rows with and {LEAST} without a click, got {clicks} of {len(labels)}")
@@ -198,14 +202,15 @@ class _Growth:
     leaves: int
     rate: float
     shrinkage: float
+    freedom: float  # of the trees' own sum in the regression: its penalty is divided by the square
 
 
 def _growth(rows: _Rows) -> _Growth:
     clicks = int(rows.clicked.sum())
     rarer = min(clicks, len(rows.clicked) - clicks)
     if rarer < FEW:
-        return _Growth(most=60, leaves=4, rate=0.05, shrinkage=10.0)
-    return _Growth(most=150, leaves=int(np.clip(rarer // 150, 6, 31)), rate=0.1, shrinkage=1.0)
+        return _Growth(most=60, leaves=4, rate=0.05, shrinkage=10.0, freedom=3.0)
+    return _Growth(most=150, leaves=int(np.clip(rarer // 150, 6, 31)), rate=0.1, shrinkage=1.0, freedom=30.0)
 
 
 def _grow_parts(rows: _Rows, parts: list[NDArray[np.intp]], seed: int) -> list[Trees]:
@@ -291,6 +296,12 @@ def _parse(booster: Any, count: int) -> Trees:
     return Trees(np.array(roots, np.intp), feature, table[:, 1], left, right, table[:, 4] > 0, table[:, 5])
 
 
+def _base(rows: _Rows) -> float:
+    """Return the log odds of a click, where LightGBM's sums start."""
+    share = float((rows.clicked * rows.weights).sum() / rows.weights.sum())
+    return float(np.log(share / (1 - share)))
+
+
 def _with_leaves(dense: NDArray[np.float64], leaves: NDArray[np.intp], nodes: int, scale: float) -> Any:
     """Return the dense columns beside one column per node, `scale` where the row reaches it (a SciPy matrix)."""
     if scale == 0:
@@ -333,10 +344,6 @@ def _join(grown: list[Trees]) -> Trees:
         np.concatenate([trees.missing_left for trees in grown]),
         np.concatenate([trees.weight for trees in grown]),
     )
-
-
-def _with_weight(trees: Trees, weight: NDArray[np.float64]) -> Trees:
-    return Trees(trees.roots, trees.feature, trees.threshold, trees.left, trees.right, trees.missing_left, weight)
 
 
 def _no_trees() -> Trees:
