@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.core.errors import InputError, ShapeError
-from sameitem.metrics.intervals import bootstrap_interval, paired_interval
+from sameitem.metrics.intervals import bootstrap_interval, paired_interval, ratio_interval
 
 
 @settings(deadline=None)
@@ -69,3 +69,26 @@ class TestADifference:
             paired_interval(none, none, none.astype(np.int64), generator)
         with pytest.raises(ShapeError, match="one length"):
             paired_interval(np.zeros(3), np.zeros(2), np.zeros(3, np.int64), generator)
+
+
+class TestARatio:
+    """Sum above / sum below, groups drawn as a whole."""
+
+    def test_of_two_groups_is_the_one_worked_out_by_hand(self) -> None:
+        # Group 7 has 2 / 2, group 3 has 3 / 1. Drawn twice, once each, twice: 4/4, 5/3 and 6/2.
+        above, below = np.array([1.0, 1.0, 3.0]), np.array([2.0, 0.0, 1.0])
+        interval = ratio_interval(above, below, np.array([7, 7, 3]), np.random.default_rng(1))
+        assert (interval.mean, interval.low, interval.high) == pytest.approx((5 / 3, 1.0, 3.0))
+
+    def test_has_no_resample_without_anything_below_the_line(self) -> None:
+        above, below = np.array([1.0, 1.0]), np.array([0.0, 1.0])
+        interval = ratio_interval(above, below, np.arange(2), np.random.default_rng(1))
+        assert (interval.mean, interval.low, interval.high) == pytest.approx((2.0, 1.0, 2.0))
+
+    def test_needs_lists_of_one_length_and_something_below_the_line(self) -> None:
+        generator, one = np.random.default_rng(6), np.ones(1)
+        with pytest.raises(ShapeError, match="one length"):
+            ratio_interval(one, one, np.zeros(2, np.int64), generator)
+        for below in (np.zeros(1), -one, np.full(1, np.nan)):
+            with pytest.raises(InputError, match="below the line"):
+                ratio_interval(one, below, np.zeros(1, np.int64), generator)

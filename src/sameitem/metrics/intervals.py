@@ -70,3 +70,41 @@ def paired_interval(
         means[resample] = sums[drawn].sum() / sizes[drawn].sum()
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+
+
+def ratio_interval(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    generator: np.random.Generator,
+    *,
+    resamples: int = 1000,
+) -> Interval:
+    """Return sum above / sum below and its percentile bootstrap 95 % interval, groups drawn as a whole.
+
+    Args:
+        above: (rows,)
+        below: (rows,) not negative; resamples in which it is all 0 are drawn again.
+        groups: (rows,) number of the group that each row belongs to, such as its query.
+        generator: draws the resamples.
+        resamples: how many.
+
+    Raises:
+        ShapeError: not three lists of one length.
+        InputError: nothing below the line.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, §3.8 (resampling of clusters).
+    """
+    if above.ndim != 1 or above.shape != below.shape or above.shape != groups.shape:
+        raise ShapeError(f"need three lists of one length, got {above.shape}, {below.shape} and {groups.shape}")
+    if not (below >= 0).all() or below.sum() <= 0:
+        raise InputError("need numbers below the line that are not negative and not all 0")
+    _, group_of = np.unique(groups, return_inverse=True)
+    tops, bottoms = np.bincount(group_of, weights=above), np.bincount(group_of, weights=below)
+    ratios: list[float] = []
+    while len(ratios) < resamples:
+        drawn = generator.integers(len(tops), size=len(tops))
+        if bottoms[drawn].sum() > 0:
+            ratios.append(tops[drawn].sum() / bottoms[drawn].sum())
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return Interval(float(tops.sum() / bottoms.sum()), float(low), float(high))
