@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sameitem.clicks import triplet_file
@@ -35,7 +35,9 @@ def some(count: int) -> Iterator[Triplet]:
         yield Triplet(photo, ImageId(1), ContentHash("1" * 64), ImageId(2), ContentHash("2" * 64), "s", "", 1.0)
 
 
-@settings(max_examples=25, deadline=None)  # each waits for the disk
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)  # each waits for the disk
 @given(triplets=st.lists(triplet_records, max_size=5))
 def test_triplets_come_back_as_they_were_written(
     triplets: list[Triplet], tmp_path_factory: pytest.TempPathFactory

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,10 @@ def test_updates_and_compactions_killed_at_any_moment_lose_nothing_that_was_ackn
         listed = {gallery.product_id(row): row for row in np.flatnonzero(gallery.alive).tolist()}
         expected = {f"late-{number}": content for number, content in stored.items() if content != "-"}
         assert {name for name in listed if name.startswith("late-")} == expected.keys()
+        allowed = gallery.allowed(None, categories=(), now=datetime.now(UTC))
         for name, content in expected.items():
-            best = gallery.index.search(update_process.feature_of(content, gallery.index.manifest.dim)[0], k=1)[0]
+            feature = update_process.feature_of(content, gallery.index.manifest.dim)[0]
+            best = gallery.index.search(feature, k=1, allowed=allowed)[0]
             assert best.member_row == listed[name]
             assert best.distance < 1e-6
     assert puts > KILLS
