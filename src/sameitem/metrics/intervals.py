@@ -61,15 +61,7 @@ def paired_interval(
         raise ShapeError(f"need three lists of one length, got {before.shape}, {after.shape} and {groups.shape}")
     if len(before) == 0:
         raise InputError("need at least one query, got none")
-    _, group_of = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(group_of).astype(np.float64)
-    sums = np.bincount(group_of, weights=after - before)
-    means = np.empty(resamples)
-    for resample in range(resamples):
-        drawn = generator.integers(len(sizes), size=len(sizes))
-        means[resample] = sums[drawn].sum() / sizes[drawn].sum()
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+    return ratio_interval(after - before, np.ones(len(before)), groups, generator, resamples=resamples)
 
 
 def ratio_interval(

@@ -6,17 +6,18 @@ log and the features are, and whoever opens the gallery again follows them again
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sameitem.catalog.selection import Decision, Status, select
 from sameitem.catalog.store import Catalogue, Change
 from sameitem.catalog.taxonomy import OTHERS
 from sameitem.core.records import CatalogueImage, ImageId, Product
-from sameitem.pipeline.extraction import Extracted, extract
+from sameitem.pipeline.extraction import extract
 from sameitem.pipeline.gallery import Gallery, NewMember
 from sameitem.pipeline.shop import Shop
 
@@ -121,11 +122,17 @@ def _add(
     images, embedder = [image for image, _ in wanted], shop.embedder(gallery.model_version)
     found = extract(shop, embedder, images, pool, compute=compute)
     untold = np.array([not shop.taxonomy.top_of(product.category) for _, product in wanted], np.bool_)
-    votes, ready = found, found.known & found.readable
-    if gallery.reference is not None and shop.base_embedder.version != embedder.version and untold.any():
-        votes = extract(shop, shop.base_embedder, images, pool, compute=compute)
-        ready &= votes.known | ~untold
-    tops = _tops(shop, gallery, [product for _, product in wanted], votes)
+    voters, votes, ready = np.arange(len(images)), found, found.known & found.readable
+    if gallery.reference is not None and shop.base_embedder.version != embedder.version:
+        voters = np.flatnonzero(untold)
+        votes = extract(shop, shop.base_embedder, [images[row] for row in voters], pool, compute=compute)
+        ready[voters] &= votes.known
+    general = {
+        int(row): feature
+        for row, feature, is_known in zip(voters, votes.features, votes.known, strict=True)
+        if is_known
+    }
+    tops = _tops(shop, gallery, [product for _, product in wanted], general)
     with gallery.lock:
         rows = [
             row
@@ -141,12 +148,14 @@ def _add(
     return {images[row].image_id for row in rows}, unreadable
 
 
-def _tops(shop: Shop, gallery: Gallery, products: Sequence[Product], general: Extracted) -> list[str]:
+def _tops(
+    shop: Shop, gallery: Gallery, products: Sequence[Product], general: Mapping[int, NDArray[np.float32]]
+) -> list[str]:
     """Return top category ids: of the product's own category, else the reference set's vote, else "others"."""
     tops = []
     for row, product in enumerate(products):
         top = shop.taxonomy.top_of(product.category)
-        if not top and gallery.reference is not None and general.known[row]:
-            top = gallery.vote(general.features[row], shop.settings.category)[0][0]
+        if not top and gallery.reference is not None and row in general:
+            top = gallery.vote(general[row], shop.settings.category)[0][0]
         tops.append(top or OTHERS)
     return tops
