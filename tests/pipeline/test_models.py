@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sameitem.catalog.store import Listing, NewImage
+from sameitem.core.database import write
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
-from sameitem.core.records import ProductId
+from sameitem.core.records import ImageKind, Product, ProductId
 from sameitem.engine.versions import current
 from sameitem.features.model_folder import shipped_model
 from sameitem.pipeline.models import bring_model, list_models
@@ -49,6 +51,27 @@ def test_a_brought_model_builds_and_searches_while_the_general_feature_carries_t
     assert (answer.box_source, answer.objects, answer.model_category_id) == ("whole_photo", (), "")
     with pytest.raises(InputError, match="finds no objects; send a box"):
         Searcher(other).search(replace(request, object_id="0"))
+    other.close()
+
+
+def test_a_picture_added_under_a_brought_model_gets_its_category_by_the_general_feature(shop: Shop) -> None:
+    bring(shop, "mine")
+    other = open_shop(shop.folder, model={"active": "mine"})
+    run(other, "build")
+    searcher = Searcher(other)
+    searcher.follow(compute=True)
+    like = other.catalogue.images(ProductId("P00002"))[0]
+    image = NewImage("front", ImageKind.MAIN, like.content_hash, like.width, like.height, like.quality, 0)
+    told = other.catalogue.product(like.product_id).category
+    with write(other.database) as connection:
+        for name, category in (("untold", ""), ("told", told)):
+            listing = Listing(Product(ProductId(name), category=category), (image,))
+            other.catalogue.upsert(connection, [listing])
+    while searcher.follow(compute=True):
+        pass
+    gallery = searcher.gallery()
+    top_of = {str(gallery.product_id(row)): top for row, top in enumerate(gallery.top_ids())}
+    assert top_of["untold"] == top_of["told"] == top_of["P00002"]
     other.close()
 
 
