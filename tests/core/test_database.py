@@ -13,8 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, insert, inspect, select, text
 
 import sameitem.catalog.tables
+import sameitem.clicks.counts
 import sameitem.clicks.log
-import sameitem.core.jobs  # noqa: F401  these modules declare the tables
+import sameitem.core.jobs
+import sameitem.core.keys  # noqa: F401  these modules declare the tables
 from sameitem.catalog.tables import changes
 from sameitem.core import database
 from sameitem.core.database import HEAD, VERSION_TABLE, database_name, metadata, open_database, read, write

@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
 )
 
 from sameitem.core.database import NUMBER, TEXT, metadata, read, storable, write
@@ -56,8 +57,12 @@ searches = Table(
     Column("user_id", TEXT, nullable=False),
     Column("session_id", TEXT, nullable=False),
     Column("shown", TEXT, nullable=False),  # JSON: [rank, product id, image name, image id, score] each
+    Column("ranker_version", TEXT, nullable=False, server_default=text("''")),
+    Column("evidence", TEXT, nullable=False, server_default=text("''")),
+    Column("experiment", TEXT, nullable=False, server_default=text("''")),
     Index("searches_search_id", "search_id", unique=True),
     Index("searches_at", "at", "number"),
+    Index("searches_user_id", "user_id", "number"),
     sqlite_autoincrement=True,
 )
 events = Table(
@@ -75,6 +80,7 @@ events = Table(
     Column("received_at", Double, nullable=False),  # ours
     Index("events_event_id", "event_id", unique=True),
     Index("events_search_id", "search_id", "number"),
+    Index("events_user_id", "user_id", "number"),
     sqlite_autoincrement=True,
 )
 
@@ -104,6 +110,9 @@ class Search:
     user_id: str
     session_id: str
     shown: tuple[Shown, ...]
+    ranker_version: str = ""  # what ordered the list; "" = looks alone
+    evidence: str = ""  # JSON: what a ranker was told about the shown places (`rerank.features`); "" = nothing
+    experiment: str = ""  # JSON: the experiment it was part of, and whose each place is; "" = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +311,9 @@ def _search_row(search: Search) -> dict[str, Any]:
         "user_id": search.user_id,
         "session_id": search.session_id,
         "shown": shown_text,
+        "ranker_version": search.ranker_version,
+        "evidence": search.evidence,
+        "experiment": search.experiment,
     }
 
 
@@ -318,6 +330,9 @@ def _search_of(row: Row[Any]) -> Search:
         user_id=row.user_id,
         session_id=row.session_id,
         shown=_shown_of(row.shown),
+        ranker_version=row.ranker_version,
+        evidence=row.evidence,
+        experiment=row.experiment,
     )
 
 

@@ -30,7 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from sameitem.core.errors import AccessError, ConflictError, InputError, SameItemError, UnavailableError
 
-HEAD = "0001"  # the newest migration in migrations/versions
+HEAD = "0002"  # the newest migration in migrations/versions
 VERSION_TABLE = "sameitem_version"
 WRITER_WAIT_S = 60  # how long a writer waits for the others before it gives up
 WRITER_IDLE_S = 120  # PostgreSQL: a writer that holds the lock and sends nothing for so long is disconnected

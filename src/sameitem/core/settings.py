@@ -137,6 +137,25 @@ class MiningSettings(Part):
     triplets_per_pair: int = Field(default=100, ge=1, le=65534, description="triplets of the same two products")
 
 
+class ClickSettings(Part):
+    """What is kept of searches and clicks, and what is believed."""
+
+    keep_days: int = Field(default=400, ge=1, description="days searches and events are kept")
+    late_days: int = Field(default=30, ge=1, description="days after its search that an event is still taken")
+    events_per_user: int = Field(default=1000, ge=1, description="events of one user that are taken in 24 hours")
+
+
+class RerankSettings(Part):
+    """How the quality of products orders the first 60 hits."""
+
+    similarity_floor: float = Field(
+        default=0.8, ge=0, le=1, description="hits less alike than this share of the best never stand above the others"
+    )
+    visual_share: float = Field(
+        default=0.5, ge=0, le=1, description="weight of looks beside the ranker's score; 1 = looks alone"
+    )
+
+
 class ServeSettings(Part):
     """The HTTP server."""
 
@@ -163,6 +182,8 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     search: SearchSettings = SearchSettings()
     mining: MiningSettings = MiningSettings()
+    clicks: ClickSettings = ClickSettings()
+    rerank: RerankSettings = RerankSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod
