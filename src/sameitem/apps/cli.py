@@ -29,11 +29,13 @@ app = typer.Typer(
 )
 index_app = typer.Typer(help="Index versions: list, show, compact, roll back.", no_args_is_help=True)
 models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
+rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
+app.add_typer(rankers_app, name="rankers")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
 app.add_typer(config_app, name="config")
@@ -267,6 +269,7 @@ def search(
             categories=(category,) if category else (),
             filter=filter_,
             num=num,
+            explain=explain,
         )
         answer = Searcher(opened).search(request)
         if as_json:
@@ -579,6 +582,75 @@ def models_import(
             )
 
 
+# ---- rankers ----
+
+
+@rankers_app.command("list")
+def rankers_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """List the rankers of the shop, newest first."""
+    from sameitem.pipeline.rankers import list_rankers
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        versions = list_rankers(opened.rankers_root)
+        if as_json:
+            _print_json({"active": opened.active_ranker, "versions": versions})
+        else:
+            terminal.show_rankers(versions)
+
+
+@rankers_app.command("compare")
+def rankers_compare(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(metavar="A", help="A ranker, or looks.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Estimate from the newest clicks, which neither learned from, how many each order would get."""
+    from sameitem.upkeep.ranking import compare_rankers
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        comparison = compare_rankers(opened, before, after)
+        if as_json:
+            _print_json({"before_version": before, "after_version": after, **comparison.as_json()})
+        else:
+            terminal.show_orders(before, after, comparison)
+
+
+@rankers_app.command("activate")
+def rankers_activate(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="V", help="A ranker; looks = by looks alone.")],
+    force: Annotated[bool, typer.Option("--force", help="Switch whatever the gate says.")] = False,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Ask the gate, and order by this ranker from the next search on."""
+    from sameitem.upkeep.ranking import switch_ranker
+
+    with _opened(context, shop, settings) as opened:
+        generations = switch_ranker(opened, version, force=force)
+        _say_ranker(asdict(generations), as_json)
+
+
+@rankers_app.command("rollback")
+def rankers_rollback(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Order by the ranker before the active one again."""
+    from sameitem.pipeline.rankers import roll_back_ranker
+
+    with _opened(context, shop, None) as opened:
+        _say_ranker(asdict(roll_back_ranker(opened.rankers_root)), as_json)
+
+
+def _say_ranker(generations: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(generations)
+    else:
+        typer.echo(f"{generations['version']} orders the first results from the next search on.")
+
+
 # ---- training ----
 
 
@@ -615,6 +687,25 @@ def train_category(
 ) -> None:
     """Train the category from the catalogue's labelled images, starting from the active model."""
     _train(context, shop, settings, as_json, model="category", triplets="", minutes=None, seed=seed, name=name)
+
+
+@train_app.command("ranker")
+def train_ranker(
+    context: typer.Context,
+    seed: SeedOption = 0,
+    name: NameOption = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Train the order of the first results from the click log's older searches; the newer ones judge it."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        arguments = {"model": "ranker", "seed": seed, "name": name}
+        result = _run_job(opened, "train", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_ranker_training(result)
 
 
 def _train(
