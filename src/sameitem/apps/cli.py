@@ -32,12 +32,14 @@ models_app = typer.Typer(help="Model versions: list, show, import, compare, acti
 rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
+experiment_app = typer.Typer(help="Compare two rankers by what users click.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
 app.add_typer(rankers_app, name="rankers")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(experiment_app, name="experiment")
 app.add_typer(config_app, name="config")
 
 ShopOption = Annotated[
@@ -718,6 +720,76 @@ def _train(
             _print_json(result)
         else:
             terminal.show_training(result, opened.active_model)
+
+
+# ---- experiments ----
+
+RankerArgument = Annotated[str, typer.Argument(metavar="RANKER", help="A ranker version, or `looks`: looks alone.")]
+
+
+@experiment_app.command("start")
+def experiment_start(
+    context: typer.Context,
+    a: RankerArgument,
+    b: RankerArgument,
+    share: Annotated[float, typer.Option(help="Of users whose searches take part, above 0, up to 1.")] = 1.0,
+    worth: Annotated[
+        float, typer.Option(help="Smallest preference worth finding: wins of B - wins of A, share of decided searches.")
+    ] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Chance that one of two equal rankers is called better.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Chance that a preference worth finding is found.")] = 0.9,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix the orders of two rankers in every list of some users; their clicks say which one is better."""
+    import time
+
+    from sameitem.metrics.sequential import StopRule, plan
+    from sameitem.upkeep.experiments import start_experiment
+
+    with _opened(context, shop, None) as opened:
+        rule = StopRule(alpha=alpha, power=power, worth=worth)
+        one, other = ("" if name == "looks" else name for name in (a, b))
+        started = start_experiment(opened, one, other, share=share, rule=rule, now=time.time())
+        if as_json:
+            _print_json(asdict(started) | {"most": plan(rule).most})
+        else:
+            typer.echo(
+                f"Experiment {started.id} is running: A is {a}, B is {b}.\n"
+                f"It is decided after at most {plan(rule).most:,} searches in which one of both gets more clicks: "
+                "`sameitem experiment show`."
+            )
+
+
+@experiment_app.command("show")
+def experiment_show(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Show how the running experiment stands, and whether it is decided."""
+    import time
+
+    from sameitem.upkeep.experiments import show_experiment
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        shown = show_experiment(opened, now=time.time()).as_json()
+        if as_json:
+            _print_json(shown)
+        else:
+            terminal.show_experiment(shown)
+
+
+@experiment_app.command("stop")
+def experiment_stop(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """End the running experiment; how it stood is kept. The active ranker stays what it is."""
+    import time
+
+    from sameitem.upkeep.experiments import stop_experiment
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        shown = stop_experiment(opened, now=time.time()).as_json()
+        if as_json:
+            _print_json(shown)
+        else:
+            terminal.show_experiment(shown)
+            typer.echo(f"Stopped; kept in experiments/{shown['id']}.json.")
 
 
 # ---- settings ----

@@ -365,6 +365,32 @@ class Terminal:
         if result["previous"]:
             self._out.print(f"Back to {result['previous'][0]}: `sameitem models rollback`.")
 
+    def show_experiment(self, shown: Mapping[str, Any]) -> None:
+        """Print how an experiment stands."""
+        names = {side: shown[side] or "looks alone" for side in ("a", "b")}
+        said = {
+            "a better": f"A ({names['a']}) is better",
+            "b better": f"B ({names['b']}) is better",
+            "go on": "not decided yet",
+            "no difference worth finding": f"no difference of {100 * shown['rule']['worth']:g} points or more",
+        }
+        self._out.print(f"Experiment {shown['id']}: A is {names['a']}, B is {names['b']}.")
+        self._out.print(f"Verdict: {said[shown['verdict']]}.")
+        found = shown["preference"]
+        self._out.print(
+            f"Preference for B at the last look: {100 * found['mean']:+.1f} points, "
+            f"interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f} "
+            f"(level {100 - 100 * shown['rule']['alpha']:g} % over all looks)."
+        )
+        self._out.print(
+            f"Searches: {shown['searches']:,}; won by A {shown['a_wins']:,}, by B {shown['b_wins']:,}, by neither "
+            f"{shown['ties']:,}. Decided {shown['decided']:,} of at most {shown['most']:,}."
+        )
+        if shown["waiting"]:
+            self._out.print(f"Not counted yet: {shown['waiting']:,} searches of the last hour.")
+        if shown["over_the_limit"]:
+            self._out.print(f"Left out: {shown['over_the_limit']:,} searches of users who had decided enough others.")
+
     def show_training(self, result: Mapping[str, Any], active: str) -> None:
         """Print what a training made, and what to do with it."""
         self._out.print(f"Trained model {result['version']} in {result['seconds']:,.0f} s.")
