@@ -749,8 +749,7 @@ def experiment_start(
 
     with _opened(context, shop, None) as opened:
         rule = StopRule(alpha=alpha, power=power, worth=worth)
-        one, other = ("" if name == "looks" else name for name in (a, b))
-        started = start_experiment(opened, one, other, share=share, rule=rule, now=time.time())
+        started = start_experiment(opened, a, b, share=share, rule=rule, now=time.time())
         if as_json:
             _print_json(asdict(started) | {"most": plan(rule).most})
         else:

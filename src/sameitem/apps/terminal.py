@@ -367,7 +367,7 @@ class Terminal:
 
     def show_experiment(self, shown: Mapping[str, Any]) -> None:
         """Print how an experiment stands."""
-        names = {side: shown[side] or "looks alone" for side in ("a", "b")}
+        names = {side: shown[side] for side in ("a", "b")}
         said = {
             "a better": f"A ({names['a']}) is better",
             "b better": f"B ({names['b']}) is better",

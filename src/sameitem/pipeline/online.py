@@ -358,6 +358,7 @@ class Searcher:
                 wanted=request.rerank,
                 record=record,
                 user_id=request.user_id,
+                searcher=f"{request.user_id or request.session_id} {picture.photo_hash}",
             )
         with stage("answer"):
             good = [row for row in ranked.order.tolist() if judged[row].score >= request.score_threshold]
@@ -519,6 +520,7 @@ class Searcher:
                 shown=shown,
                 ranker_version=answer.ranker_version,
                 evidence=_evidence(answer, ranked),
+                experiment=ranked.mark_of([result.visual_rank - 1 for result in answer.results]),
             )
         )
 

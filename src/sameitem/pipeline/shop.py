@@ -164,6 +164,11 @@ class Shop:
         """Folder of the rankers."""
         return self.folder / "rankers"
 
+    @property
+    def experiments_root(self) -> Path:
+        """Folder of the experiments between rankers."""
+        return self.folder / "experiments"
+
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""
         if embedder.version not in self._caches:
