@@ -7,7 +7,6 @@ photo -> intake -> subject and the model's word on the category -> feature -> ca
 import logging
 import math
 import resource
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -366,7 +365,7 @@ class Searcher:
             results = self._results(gallery, hits, judged, ranked, page, request)
             found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
         answer = SearchAnswer(
-            search_id=secrets.token_urlsafe(16),
+            search_id=self._shop.clicks.new_search_id(),
             index_version=gallery.version,
             index_time=gallery.created,
             model_version=embedder.version,

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sameitem.clicks.log import Session
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, Session
 from sameitem.core.errors import NotFoundError
 from sameitem.metrics.intervals import Interval
 from sameitem.metrics.sequential import StopRule, Trial, add_all, plan, preference
