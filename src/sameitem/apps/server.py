@@ -9,8 +9,8 @@ import threading
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sameitem.apps.access import needs_keys
 from sameitem.apps.follower import Follower
-from sameitem.apps.guard import LOOPBACK
 from sameitem.apps.rest import create_app
 from sameitem.core.errors import AccessError, UnavailableError
 from sameitem.pipeline.online import Searcher
@@ -55,14 +55,10 @@ def serve(shop: Shop) -> None:
     """Serve until interrupted.
 
     Raises:
-        AccessError: asked to listen beyond loopback, which nothing protects yet.
+        AccessError: asked to serve only those who have a key, while there is no key.
     """
     settings = shop.settings.serve
-    if settings.host not in LOOPBACK and not settings.open_to_network:
-        raise AccessError(
-            f"serve.host = {settings.host!r} is reachable from the network, and this release has no API keys; put a "
-            "reverse proxy with access control in front of 127.0.0.1, or set serve.open_to_network = true"
-        )
+    check_keys(shop)
     sys.setswitchinterval(SWITCH_S)
     runner = RunnerProcess(shop)
     runner.wake()  # jobs that a killed runner left behind go on
@@ -78,6 +74,8 @@ def serve(shop: Shop) -> None:
         log_level="warning",
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     server = _Announcing(config)
     try:
@@ -85,6 +83,21 @@ def serve(shop: Shop) -> None:
     finally:
         follower.stop()
         runner.stop()
+
+
+def check_keys(shop: Shop) -> None:
+    """Refuse to serve only those who have a key while there is no key.
+
+    Raises:
+        AccessError: there is none.
+    """
+    settings = shop.settings.serve
+    if needs_keys(settings) and not len(shop.keys.valid()):
+        why = "serve.require_keys is set" if settings.require_keys else f"{settings.host!r} is open to the network"
+        raise AccessError(
+            f"{why}, so that requests need an API key, and this shop has none; make one with "
+            "`sameitem keys create NAME --scope admin`, or listen on 127.0.0.1 for this machine alone"
+        )
 
 
 def _warm(searcher: Searcher) -> None:
