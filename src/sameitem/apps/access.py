@@ -60,8 +60,8 @@ ROUTES = {  # every route of the application; a route that is not here needs adm
 }
 COOKIE = "sameitem_key"
 FRESH_S = 1.0  # how long a server goes by the keys it read: a revoked one opens nothing after it
-READ_OFF_BYTES = 30_000_000
 FAILURES_PER_MINUTE = 20  # wrong keys that one address may show
+READ_OFF_BYTES = 30_000_000  # of a refused request
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -96,7 +96,8 @@ class Access:
         self._clock = clock
         self._ring, self._read_at = KeyRing({}), -math.inf
         self._reading = asyncio.Lock()
-        self._requests = Buckets(per_minute=settings.requests_per_minute, clock=clock)
+        self._per_minute = settings.requests_per_minute
+        self._requests = Buckets(per_minute=self._per_minute, clock=clock)
         self._failures = Buckets(per_minute=FAILURES_PER_MINUTE, clock=clock)
         self._familiar: dict[tuple[str, str], None] = {}  # address and id of keys that came from it; the latest last
 
@@ -116,13 +117,13 @@ class Access:
         elif wanted not in self._public:
             key = await self._check_cookie(headers, address)
         if key is not None:
-            self._count(key.id)
+            self._count(key.id, f"the key {key.id}")
             if not key.opens(wanted):
                 raise _lacking(key, wanted)
         elif wanted not in self._public:
             raise _missing(wanted)
         elif not self._is_private:
-            self._count(address)
+            self._count(address, "an address without a key")
 
     async def check(self, text: str, address: str) -> Key:
         """Return the key that a text is.
@@ -159,7 +160,7 @@ class Access:
             SameItemError: the keys cannot be read.
         """
         key = await self.check(text, address_of(scope))
-        self._count(key.id)
+        self._count(key.id, f"the key {key.id}")
         return key
 
     async def _check_cookie(self, headers: Headers, address: str) -> Key | None:
@@ -181,12 +182,12 @@ class Access:
             now = self._clock()
             if now - self._read_at >= FRESH_S:
                 self._ring = await run_in_threadpool(self._valid_keys)
-                self._read_at = now  # before it was read: never older than FRESH_S
+                self._read_at = now  # not later: what was read is never taken for newer than it is
             return self._ring
 
-    def _count(self, caller: str) -> None:
+    def _count(self, caller: str, name: str) -> None:
         if wait_s := self._requests.take(caller):
-            raise _too_many("this key, or an address without one, may not ask more often", wait_s)
+            raise _too_many(f"{name} may ask {self._per_minute:,} times in a minute", wait_s)
 
     def _remember(self, address: str, key: Key) -> None:
         self._familiar.pop((address, key.id), None)
@@ -207,18 +208,23 @@ class AccessCheck:
         """Answer one connection event (the ASGI interface)."""
         if scope["type"] == "http":
             route = next((r for r in self._routes if r.matches(scope)[0] == Match.FULL), None)
-            try:
-                await self._access.admit(scope, OPEN if route is None else scope_of(scope["method"], route))
-            except Refused as refused:
+            refusal = await self._refusal(scope, route)
+            if refusal is not None:
                 scope["route"] = route  # for the metrics
                 await _read_off(scope, receive)
-                await refused.answer(scope)(scope, receive, send)
-                return
-            except SameItemError as error:
-                what = meaning(error)
-                await problem(scope, what.status, what.code, what.title, str(error), [])(scope, receive, send)
+                await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _refusal(self, scope: Scope, route: BaseRoute | None) -> Response | None:
+        try:
+            await self._access.admit(scope, scope_of(scope["method"], route))
+        except Refused as refused:
+            return refused.answer(scope)
+        except SameItemError as error:
+            what = meaning(error)
+            return problem(scope, what.status, what.code, what.title, str(error), [])
+        return None
 
 
 async def _read_off(scope: Scope, receive: Receive) -> None:
@@ -236,7 +242,7 @@ def needs_keys(settings: ServeSettings) -> bool:
     return settings.require_keys or not is_local(settings)
 
 
-def scope_of(method: str, route: BaseRoute) -> str:
+def scope_of(method: str, route: BaseRoute | None) -> str:
     """Return what a request that this route answers needs; admin where nobody decided."""
     path = getattr(route, "path", None)
     if isinstance(route, Mount):  # files: read whatever the method is, and answered 405 if it is another one

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sameitem.apps.access import needs_keys
 from sameitem.apps.follower import Follower
+from sameitem.apps.guard import LOOPBACK
 from sameitem.apps.rest import create_app
 from sameitem.core.errors import AccessError, UnavailableError
 from sameitem.pipeline.online import Searcher
@@ -121,6 +122,10 @@ class _Announcing(uvicorn.Server):
                 host, port = socket.getsockname()[:2]
                 _log.info("listening on %s:%d", host, port)
                 sys.stderr.write(f"The search page is at http://{host}:{port}/  (Ctrl+C ends)\n")
+                if self.config.host not in LOOPBACK:
+                    sys.stderr.write(
+                        "Keys and photos travel readable for all on the way: put an https proxy in front.\n"
+                    )
                 sys.stderr.flush()
 
 
