@@ -830,7 +830,9 @@ def asks_for_a_key(asked: Answer) -> Answer | Response:
 def test_a_shop_with_keys_asks_for_one_and_goes_on_with_the_search(page: Page, shop: Shop) -> None:
     shop.script = asks_for_a_key
     choose(page, shop)
-    expect(notice(page)).to_have_role("alert")
+    expect(notice(page)).to_contain_text("This shop asks for an access key.")
+    expect(page.locator("#live")).to_have_text("This shop asks for an access key.")
+    expect(page.locator(".skeleton")).to_have_count(0)
     page.get_by_label("Access key").fill(" k1 ")
     page.get_by_label("Access key").press("Enter")
     expect(cards(page)).to_have_count(1)

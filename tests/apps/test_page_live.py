@@ -151,7 +151,7 @@ def test_who_has_a_key_signs_in_by_keyboard_searches_sees_pictures_and_signs_out
     expect(page.get_by_role("button", name="Choose a photo").first).to_be_focused()
     page.dispatch_event("main", "drop", {"dataTransfer": transfer(page, photo.read_bytes())})
     settle(page)
-    expect(cards(page).first.locator("img")).to_have_js_property("naturalWidth", 400)
+    expect(cards(page).first.locator("img")).not_to_have_js_property("naturalWidth", 0)
     keep(page, "10-signed-in")
     assert [cookie["httpOnly"] for cookie in context.cookies()] == [True]
     assert key not in page.evaluate("document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })")

@@ -228,7 +228,8 @@ function drawCards() {
   if (busy && !answers.length) cards.replaceChildren(...createSkeletons());
   else {
     const wanted = answers.flatMap((answer) => answer.results.map((result) => ({ answer, result })));
-    const kept = Array.from(cards.children).filter((card, index) => drawn.get(card) === wanted[index]?.result);
+    const isDrawn = (card, index) => drawn.has(card) && drawn.get(card) === wanted[index]?.result;
+    const kept = Array.from(cards.children).filter(isDrawn);
     const isPrefix = kept.every((card, index) => card === cards.children[index]);
     const fresh = (isPrefix ? wanted.slice(kept.length) : wanted).map(({ answer, result }) => drawCard(answer, result));
     cards.replaceChildren(...(isPrefix ? kept : []), ...fresh);
@@ -293,8 +294,8 @@ function explain(error, { again, place }) {
   const request = error.requestId && t("error.request", { id: error.requestId });
   const title = t("error.title");
   if (error.status === 401 || error.code === "missing_scope") {
-    const detail = error.status === 401 ? "" : t("error.keyScope");
-    say(place, { title: t("error.key"), detail, request, urgent: true });
+    say(place, { title: t("error.key"), detail: error.status === 401 ? "" : t("error.keyScope") });
+    $("live").textContent = t("error.key");
     return askForKey(place, (key) => signIn(key, again));
   }
   const own = {
