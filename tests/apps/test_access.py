@@ -216,6 +216,21 @@ def test_a_path_that_no_route_has_leads_to_files_only(network: Door) -> None:
         assert reply.passed
 
 
+def test_a_websocket_is_closed(network: Door) -> None:
+    sent = []
+
+    async def routes(*_: Any) -> None:
+        sent.append("passed")
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    check = AccessCheck(routes, access=network.access, routes=network.routes)
+    asyncio.run(check({"type": "websocket", "path": "/v1/search"}, None, send))  # type: ignore[arg-type]
+    asyncio.run(check({"type": "lifespan"}, None, send))  # type: ignore[arg-type]
+    assert sent == ["websocket.close", "passed"]
+
+
 def _http(method: str, path: str) -> dict[str, Any]:
     return {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
 

@@ -206,6 +206,9 @@ class AccessCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event (the ASGI interface)."""
+        if scope["type"] == "websocket":  # there is none; one that is added has to be checked first
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] == "http":
             route = next((r for r in self._routes if r.matches(scope)[0] == Match.FULL), None)
             refusal = await self._refusal(scope, route)
