@@ -318,13 +318,18 @@ def test_what_stands_around_a_key_makes_it_none(before: str, after: str) -> None
     assert found is not None
 
 
-@given(values=st.lists(st.text(max_size=30)))
+@given(values=st.lists(st.builds(lambda s, t: f"{s} {t}", SCHEMES, st.one_of(st.text(max_size=9), st.just("si_k")))))
 def test_other_schemes_are_no_key_and_several_keys_are_none(values: list[str]) -> None:
     keys = [value for value in values if value.lower().startswith("bearer")]
     found = bearer(values)
     assert (found is None) == (not keys)
     if len(keys) > 1:
         assert found == ""
+
+
+def test_two_keys_are_no_key(network: Door) -> None:
+    twice = [with_key(TEXTS["search"])] * 2
+    assert network.ask("GET", "/v1/taxonomy", *twice).json["code"] == "wrong_key"
 
 
 def test_a_huge_header_or_cookie_is_just_wrong(network: Door) -> None:
