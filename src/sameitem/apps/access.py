@@ -56,6 +56,11 @@ ROUTES = {  # every route of the application; a route that is not here needs adm
     "GET /v1/models": "admin",
     "POST /v1/models:train": "admin",
     "POST /v1/models:activate": "admin",
+    "GET /v1/rankers": "admin",
+    "POST /v1/rankers:activate": "admin",
+    "POST /v1/rankers:rollback": "admin",
+    "GET /v1/users/{user_id}": "admin",  # what is known of a person, and its erasure
+    "DELETE /v1/users/{user_id}": "admin",
     "GET /metrics": "admin",
 }
 COOKIE = "sameitem_key"
