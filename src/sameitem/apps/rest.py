@@ -46,6 +46,7 @@ from sameitem.apps.schemas import (
     ProductAnswer,
     ProductBody,
     ProductsAnswer,
+    RankersAnswer,
     RollbackBody,
     SearchAnswerBody,
     SearchBody,
@@ -63,15 +64,17 @@ from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Produ
 from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
+from sameitem.pipeline.rankers import list_rankers, roll_back_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.pipeline.versions import show_versions, switch_version
+from sameitem.upkeep.ranking import switch_ranker
 
 PAGE = Path(__file__).parent / "page"
 UPLOADS = "uploads"
 MODEL_JOBS = ("train", "compare", "activate")
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
-_NOT_BUILT = ("rerank", "verify", "group_by_object", "text")
+_NOT_BUILT = ("verify", "group_by_object", "text")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
@@ -125,6 +128,7 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
     add_loops(app, shop, queue=partial(_queued, shop, wake_runner))
+    _add_rankers(app, shop)
     _add_health(app, searcher, measures)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
@@ -216,8 +220,10 @@ def _search_request(shop: Shop, body: SearchBody, photo: bytes | None) -> Search
         start=body.start,
         score_threshold=body.score_threshold,
         distinct_product=body.distinct_product,
+        rerank=body.rerank,
         user_id=body.user_id,
         session_id=body.session_id,
+        explain=body.explain,
     )
 
 
@@ -521,6 +527,29 @@ def _queued(
     job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
     wake_runner()
     return Json(_operation(job, _request_id(request)), status_code=202)
+
+
+# ---- rankers ----
+
+
+def _add_rankers(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/rankers", responses=_ok(RankersAnswer))
+    def get_rankers(request: Request) -> Response:
+        """Return the rankers with their metrics; the active one orders the first results."""
+        versions = list_rankers(shop.rankers_root)
+        return Json({"request_id": _request_id(request), "active": shop.active_ranker, "versions": versions})
+
+    @app.post("/v1/rankers:activate", responses=_ok(RankersAnswer))
+    def activate_ranker(request: Request, body: ActivateBody) -> Response:
+        """Ask the gate, and order by another ranker from the next search on; `looks` is by looks alone."""
+        switch_ranker(shop, body.version, force=body.force)
+        return get_rankers(request)
+
+    @app.post("/v1/rankers:rollback", responses=_ok(RankersAnswer))
+    def rollback_ranker(request: Request) -> Response:
+        """Order by the ranker before the active one again."""
+        roll_back_ranker(shop.rankers_root)
+        return get_rankers(request)
 
 
 # ---- health ----

@@ -21,6 +21,8 @@ from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
 from sameitem.features.model_folder import read_model, shipped_model
 from sameitem.pipeline.generations import read_generations
+from sameitem.pipeline.rankers import active_ranker, open_ranker
+from sameitem.rerank.ranker import Ranker
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Shop:
     _embedders: dict[str, Embedder] = field(default_factory=dict, init=False, repr=False, compare=False)
     _detectors: dict[str, Detector | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _caches: dict[str, FeatureCache] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _rankers: dict[str, Ranker | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def database(self) -> Engine:
@@ -115,6 +118,22 @@ class Shop:
             self._detectors[version] = Detector(folder, threads=part.threads, batch=part.batch) if can else None
         return self._detectors[version]
 
+    @property
+    def active_ranker(self) -> str:
+        """Version of the ranker that orders the first hits; "looks" where nothing but looks does."""
+        return active_ranker(self.rankers_root).version
+
+    def ranker(self, version: str) -> Ranker | None:
+        """Return a ranker version, opened once; None where looks alone order.
+
+        Raises:
+            NotFoundError: there is no such version; names those that there are.
+            InputError, ConflictError: it cannot be used.
+        """
+        if version not in self._rankers:
+            self._rankers[version] = open_ranker(self.rankers_root, version)
+        return self._rankers[version]
+
     def check_model(self, version: str) -> None:
         """Read a model version from the disk, before something goes live that only it can answer for.
 
@@ -139,6 +158,11 @@ class Shop:
     def models_root(self) -> Path:
         """Folder of the model versions the shop brought or trained."""
         return self.folder / "models"
+
+    @property
+    def rankers_root(self) -> Path:
+        """Folder of the rankers."""
+        return self.folder / "rankers"
 
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""

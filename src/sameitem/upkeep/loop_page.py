@@ -31,7 +31,8 @@ h1 { margin-bottom: .2rem; } h2 { margin: 2.4rem 0 .4rem; } .note { color: #5760
 caption { text-align: left; white-space: nowrap; color: #57606a; padding-bottom: .3rem; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid #d8dee4; vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; } th:first-child, td:first-child, .text { text-align: left; }
-.tight td { white-space: nowrap; } td small { color: #57606a; white-space: nowrap; } figure { margin: 1rem 0; max-width: 620px; }
+.tight td { white-space: nowrap; } td small { color: #57606a; white-space: nowrap; }
+figure { margin: 1rem 0; max-width: 620px; }
 figcaption { font-weight: 600; } figcaption small { display: block; font-weight: 400; color: #57606a; }
 svg { display: block; width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #57606a; }
 .frame { stroke: #d8dee4; fill: none; } .line { stroke: #1b1f24; stroke-width: 1.5; fill: none; }
@@ -136,7 +137,7 @@ def _gate(gate: Mapping[str, Any]) -> list[str]:
         "product among the first ten, and of the reciprocal rank; brackets are 95 % intervals, products drawn as a "
         "whole. What was clicked counts as right; users can only click what the live model showed them, so that a new "
         "model is measured too low rather than too high.</p>",
-        fX,
+        f"<div class=wide>{table}</div>",
         f"<p>First hit became right for {comparison['wins']:,} queries and wrong for {comparison['losses']:,}.</p>",
         *(f"<p class=note>{_text(note)}</p>" for note in notes),
     ]

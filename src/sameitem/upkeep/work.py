@@ -20,6 +20,7 @@ from sameitem.upkeep.generations import Hear, activate, compare_models
 from sameitem.upkeep.loop import LoopParts, Ranking, Tidy, run_loop
 from sameitem.upkeep.loop_report import page_path
 from sameitem.upkeep.mining import mine_shop
+from sameitem.upkeep.ranking import train_ranker_version
 from sameitem.upkeep.training import Trainers, learned, train
 
 Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
@@ -176,6 +177,11 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             progress(percent=percent)
             tell(step, percent, figures)
 
+        if job.arguments["model"] == "ranker":
+            name, seed = job.arguments["name"], job.arguments["seed"]
+            return asdict(
+                train_ranker_version(shop, name=name, seed=seed, hear=lambda step, percent: hear(step, percent, {}))
+            )
         return train(shop, job, trainers=trainers, tell=hear)
 
     def run_compare(job: Job, progress: Progress) -> dict[str, Any]:
