@@ -62,6 +62,7 @@ WAYS = 3  # colour ways of a shape: products that differ in nothing else
 VIEWS = 2  # catalogue pictures of a product
 SIDE_PX = 320  # longest side of every picture
 CLUTTER = 24
+SEARCHES = 2  # with each photo: some shoppers leave without a click
 GOOD = "base-2"
 LEAVES_SOLD = tuple(range(0, len(LEAVES), 3))
 RESULTS = "results.json"
@@ -490,7 +491,7 @@ def live_shop(work: Path, bench: Bench, name: str) -> Iterator[Live]:
         report = simulate(
             photo_errands(searched, rng),
             in_process(shop),
-            sessions=len(searched),
+            sessions=SEARCHES * len(searched),
             habits=Habits(),
             generator=rng,
             tell=lambda *_: None,

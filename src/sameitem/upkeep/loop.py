@@ -63,16 +63,23 @@ class Ranking(Protocol):
     """How a ranker is trained, judged and made active."""
 
     def active(self, shop: Shop) -> str:
-        """Return the version that orders the hits now; "" = looks alone."""
+        """Return the version that orders the hits now."""
 
     def train(self, shop: Shop, *, name: str, seed: int, hear: Percent) -> Mapping[str, Any]:
-        """Write a ranker version from the log and return its metrics; one of the name that is whole is returned."""
+        """Write a ranker version from the log and return its metrics; one of the name that is whole is taken as it is.
+
+        Raises:
+            InputError: there is too little to learn from.
+        """
 
     def gate(self, shop: Shop, version: str) -> Judgement:
         """Judge a version beside the active one on the newest searches, which taught neither."""
 
     def activate(self, shop: Shop, version: str) -> None:
         """Let it order the hits from now on."""
+
+    def clear(self, shop: Shop, *, keep: int) -> None:
+        """Remove old versions that nobody needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,8 @@ def run_loop(
     report = _report(shop, identity, parts, steps, embedding, ranker, marks)
     write_report(shop.folder, report, page_of(report, earlier), keep=shop.settings.loop.keep_reports)
     clear_models(shop, keep=shop.settings.loop.keep_models)
+    if parts.ranking is not None:
+        parts.ranking.clear(shop, keep=2 * shop.settings.loop.keep_models)
     return report
 
 
@@ -395,7 +404,7 @@ def _new_ranker(
         if not judgement.passed:
             return _Done(metrics, f"the gate kept ranker {version} out: {'; '.join(judgement.reasons)}")
         ranking.activate(shop, version)
-        return _Done(metrics, f"ranker {version} orders the hits now")
+        return _Done(metrics, f"ranker {version} orders the hits now: it passed the gate")
 
     if not steps.take("ranker", decide):
         return None
@@ -484,10 +493,10 @@ def _report(
 
 def _reason(steps: _Steps, embedding: Verdict | None, ranker: Verdict | None) -> str:
     """Return in one sentence what was decided and why."""
-    said = [one.reason for one in (embedding, ranker) if one is not None]
-    if embedding is None:
-        stopped = [step for step in steps.steps if step.name in ("mine", "train") and step.state != "done"]
-        said[:0] = [f"no new model: {_said(step)}" for step in stopped]
+    said: list[str] = []
+    for verdict, what, names in ((embedding, "model", ("mine", "train")), (ranker, "ranker", ("ranker",))):
+        stopped = [step for step in steps.steps if step.name in names and step.state != "done"]
+        said += [verdict.reason] if verdict else [f"no new {what}: {_said(step)}" for step in stopped]
     return "; ".join(said)
 
 

@@ -18,6 +18,7 @@ from sameitem.pipeline.offline import BuildReport, build
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
 from sameitem.upkeep.loop import LoopParts, Ranking, Tidy, run_loop
+from sameitem.upkeep.loop_ranking import LogRanking
 from sameitem.upkeep.loop_report import page_path
 from sameitem.upkeep.mining import mine_shop
 from sameitem.upkeep.ranking import train_ranker_version
@@ -51,7 +52,7 @@ def work_of(
     confirm: Callable[[int, int], bool] = majority_stays,
     trainers: Callable[[], Trainers] = learned,
     tidy: Mapping[str, Tidy] | None = None,
-    ranking: Ranking | None = None,
+    ranking: Ranking | None = LogRanking(),  # noqa: B008 - it has no state
 ) -> Mapping[str, Work]:
     """Return what to do for each kind of job.
 
