@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sameitem.clicks.counts import examined_share
 from sameitem.core.settings import GateSettings
-from sameitem.evaluation.orders import CLIPPED, OrderComparison, compare_orders, judge_order, seen_clicks
+from sameitem.evaluation.orders import CLIPPED, OrderComparison, compare_orders, judge_order, looked_at, seen_clicks
 from sameitem.metrics.intervals import Interval
 
 SHOWN = np.arange(1.0, 6.0)
@@ -34,10 +33,10 @@ def test_the_estimate_is_right_on_average_where_users_look_as_assumed() -> None:
     """Of lists shown by looks to users who click what they look at and like, what another order would get."""
     generator = np.random.default_rng(0)
     utility, other = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.array([5.0, 4, 3, 2, 1])
-    looked = generator.random((20_000, 5)) < examined_share(SHOWN)
+    looked = generator.random((20_000, 5)) < looked_at(SHOWN)
     clicks = looked & (generator.random((20_000, 5)) < utility)
     found = np.mean([seen_clicks(other, SHOWN, row) for row in clicks])
-    assert found == pytest.approx(float((utility * examined_share(other)).sum()), rel=0.03)
+    assert found == pytest.approx(float((utility * looked_at(other)).sum()), rel=0.03)
 
 
 def test_what_changes_is_told_with_its_interval() -> None:

@@ -5,25 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drawn_rankers import draw_ranker
+from drawn_rankers import add_drawn
 from sameitem.clicks.log import Event
+from sameitem.metrics.sequential import StopRule
+from sameitem.pipeline.experiment import Mark, read_mark
 from sameitem.pipeline.online import SearchAnswer, Searcher, SearchRequest
-from sameitem.pipeline.rankers import LOOKS, RANKER, RankerManifest, activate_ranker, add_ranker
+from sameitem.pipeline.rankers import LOOKS, RANKER, activate_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.rerank.features import FEATURES, features_of, read_evidence
 from sameitem.rerank.order import TOP
 from sameitem.rerank.ranker import Ranker
 from sameitem.upkeep.demo_shop import DemoShop
+from sameitem.upkeep.experiments import start_experiment
 from shops import copied, open_shop
 
 pytestmark = pytest.mark.slow
 
 
-def put_ranker(shop: Shop, ranker: Ranker | None = None) -> Ranker:
-    if ranker is None:
-        drawn = draw_ranker(3, features=len(FEATURES))
-        ranker = Ranker(FEATURES, drawn.trees, drawn.middle, drawn.spread, drawn.dense, drawn.bias)
-    add_ranker(shop.rankers_root, ranker, RankerManifest("r1", "", "base-2", 1, 1, "", ""))
+def put_ranker(shop: Shop) -> Ranker:
+    ranker = add_drawn(shop.rankers_root, "r1", seed=3)
     activate_ranker(shop.rankers_root, "r1")
     return ranker
 
@@ -143,3 +143,47 @@ def test_a_user_with_a_history_is_told_apart_from_one_without(shop: Shop, photo:
     *_, known, new = [read_evidence(session.search.evidence) for session in shop.clicks.sessions()]
     assert known.taste_category[0] == 1.0
     assert np.isnan(new.taste_category).all()
+
+
+def test_an_experiment_shows_both_orders_to_its_users_and_marks_whose_each_place_is(shop: Shop, photo: bytes) -> None:
+    add_drawn(shop.rankers_root, "r1", seed=3)
+    add_drawn(shop.rankers_root, "r2", seed=4)
+    searcher = Searcher(shop)
+    alone = {}
+    for version in ("r1", "r2"):
+        activate_ranker(shop.rankers_root, version)
+        alone[version] = ids(searcher.search(SearchRequest(photo=photo, num=20), record=False))
+    started = start_experiment(shop, "r1", "r2", share=1.0, rule=StopRule(), now=1.0)
+    request = SearchRequest(photo=photo, num=20, user_id="u")
+    answer, again = searcher.search(request), searcher.search(request)
+    assert ids(answer) == ids(again)
+    assert answer.ranker_version == "r1 + r2"
+    mark = read_mark(next(iter(shop.clicks.sessions())).search.experiment)
+    assert mark is not None
+    assert (mark.id, len(mark.teams)) == (started.id, 20)
+    assert abs(mark.teams.count("A") - mark.teams.count("B")) <= 1
+    for team, version in (("A", "r1"), ("B", "r2")):
+        own = [one for one, letter in zip(ids(answer), mark.teams, strict=True) if letter in (team, "-")]
+        assert own == sorted(own, key=[*alone[version], *own].index)  # in the order of its captain
+    first, second = (searcher.search(SearchRequest(photo=photo, num=10, start=at, user_id="u")) for at in (0, 10))
+    assert ids(first) + ids(second) == ids(answer)
+    assert read_mark(list(shop.clicks.sessions())[-1].search.experiment) == Mark(started.id, mark.teams[10:])
+
+
+def test_who_is_not_part_of_an_experiment_is_shown_the_active_order(shop: Shop, photo: bytes) -> None:
+    put_ranker(shop)
+    start_experiment(shop, "looks", "r1", share=1e-9, rule=StopRule(), now=1.0)
+    answer = Searcher(shop).search(SearchRequest(photo=photo, user_id="u"))
+    assert answer.ranker_version == "r1"
+    assert next(iter(shop.clicks.sessions())).search.experiment == ""
+
+
+def test_an_experiment_with_a_broken_ranker_says_nothing(shop: Shop, photo: bytes) -> None:
+    put_ranker(shop)
+    start_experiment(shop, "looks", "r1", share=1.0, rule=StopRule(), now=1.0)
+    (shop.rankers_root / "r1" / RANKER).write_bytes(b"{}")
+    fresh = open_shop(shop.folder)
+    answer = Searcher(fresh).search(SearchRequest(photo=photo, user_id="u"))
+    assert answer.ranker_version == LOOKS
+    assert next(iter(fresh.clicks.sessions())).search.experiment == ""
+    fresh.close()

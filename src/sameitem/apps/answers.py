@@ -5,10 +5,32 @@ from dataclasses import asdict
 from typing import Any
 
 from sameitem.apps.schemas import ResultAnswer
+from sameitem.clicks.log import Search
 from sameitem.core.errors import InputError
-from sameitem.core.records import Box
+from sameitem.core.records import Box, ContentHash
 from sameitem.pipeline.online import Result, SearchAnswer
 from sameitem.pipeline.same_item import Judgement
+from sameitem.pipeline.shop import Shop
+
+
+def user_answer(shop: Shop, user_id: str, *, request_id: str) -> dict[str, Any]:
+    """Return everything that is kept of a user; of other users' searches only this user's events."""
+    pseudonym = shop.clicks.pseudonym(user_id)
+    sessions = shop.clicks.sessions_of(user_id)
+    return {
+        "request_id": request_id,
+        "pseudonym": pseudonym,
+        "searches": [_logged(shop, session.search) for session in sessions if session.search.user_id == pseudonym],
+        "events": [asdict(event) for session in sessions for event in session.events],
+    }
+
+
+def _logged(shop: Shop, search: Search) -> dict[str, Any]:
+    photo = search.photo_hash
+    values = asdict(search) | {"photo_is_kept": bool(photo) and shop.query_photos.has(ContentHash(photo))}
+    values["box"] = None if search.box is None else box_answer(search.box)
+    return values
+
 
 EFFECTS = 8  # features of the ranker that an explanation names
 

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +35,7 @@ rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", n
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
 experiment_app = typer.Typer(help="Compare two rankers by what users click.", no_args_is_help=True)
+clicks_app = typer.Typer(help="The click log: export, erase a user, delete what is old.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
@@ -40,6 +43,7 @@ app.add_typer(rankers_app, name="rankers")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
 app.add_typer(experiment_app, name="experiment")
+app.add_typer(clicks_app, name="clicks")
 app.add_typer(config_app, name="config")
 
 ShopOption = Annotated[
@@ -175,6 +179,66 @@ def import_clicks(
         else:
             terminal.show_click_import(result)
     return EXIT_SET_ASIDE if result["set_aside"] else 0
+
+
+@clicks_app.command("export")
+def clicks_export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To write: .jsonl or .parquet.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; default: everything.")
+    ] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Write the click log as a file that `import-clicks` reads; users are pseudonyms, photos content hashes."""
+    from sameitem.clicks.export import export_clicks
+
+    with _opened(context, shop, settings) as opened:
+        begin = since.replace(tzinfo=UTC).timestamp() if since else 0.0
+        done = export_clicks(file.absolute(), opened.clicks.sessions(since=begin))
+        if as_json:
+            _print_json({"file": str(done.file), "sessions": done.sessions, "events": done.events})
+        else:
+            typer.echo(f"{done.sessions:,} searches with {done.events:,} events: {done.file}")
+
+
+@clicks_app.command("erase")
+def clicks_erase(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="The user's id, as searches and events name it.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Remove every trace of a user: searches, events, counts, photos, and what was made of them; servers may run on."""
+    from sameitem.upkeep.erasure import erase_user
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        erased = erase_user(opened, user)
+        if as_json:
+            _print_json(asdict(erased))
+        else:
+            terminal.show_erasure(erased)
+
+
+@clicks_app.command("prune")
+def clicks_prune(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """Delete searches, events and photos that are past their days; every build does so, too."""
+    from sameitem.pipeline.retention import prune_shop
+
+    with _opened(context, shop, settings) as opened:
+        pruned = prune_shop(opened, time.time())
+        if as_json:
+            _print_json(asdict(pruned))
+        else:
+            typer.echo(
+                f"Deleted {pruned.searches:,} searches, {pruned.events:,} events, {pruned.photos:,} photos of searches "
+                f"and {pruned.catalogue_photos:,} photos that no image of the catalogue shows."
+            )
 
 
 @app.command()
@@ -767,8 +831,7 @@ def experiment_start(
 
     with _opened(context, shop, None) as opened:
         rule = StopRule(alpha=alpha, power=power, worth=worth)
-        one, other = ("" if name == "looks" else name for name in (a, b))
-        started = start_experiment(opened, one, other, share=share, rule=rule, now=time.time())
+        started = start_experiment(opened, a, b, share=share, rule=rule, now=time.time())
         if as_json:
             _print_json(asdict(started) | {"most": plan(rule).most})
         else:

@@ -22,7 +22,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from sameitem.apps.answers import box_answer, search_answer
+from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
@@ -52,6 +52,8 @@ from sameitem.apps.schemas import (
     SearchBody,
     TaxonomyAnswer,
     TrainBody,
+    UserAnswer,
+    UserErased,
 )
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.store import Listing as NewListing
@@ -67,6 +69,7 @@ from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.rankers import list_rankers, roll_back_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.pipeline.versions import show_versions, switch_version
+from sameitem.upkeep.erasure import erase_user
 from sameitem.upkeep.ranking import switch_ranker
 
 PAGE = Path(__file__).parent / "page"
@@ -124,6 +127,7 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     _add_product_images(app, shop, searcher)  # before the products: their paths are longer
     _add_products(app, shop)
     _add_events(app, shop)
+    _add_users(app, shop)
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
@@ -387,7 +391,22 @@ def _add_events(app: FastAPI, shop: Shop) -> None:
             )
             for event in body.events
         ]
-        return Json({"request_id": _request_id(request), **asdict(shop.clicks.record_events(batch))})
+        return Json({"request_id": _request_id(request), **asdict(shop.clicks.take_events(batch))})
+
+
+# ---- users ----
+
+
+def _add_users(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/users/{user_id}", responses=_ok(UserAnswer))
+    def get_user(request: Request, user_id: str) -> Response:
+        """Return everything that is kept of a user: their searches, and events on them and of theirs."""
+        return Json(user_answer(shop, _id(user_id), request_id=_request_id(request)))
+
+    @app.delete("/v1/users/{user_id}", responses=_ok(UserErased))
+    def erase(request: Request, user_id: str) -> Response:
+        """Remove every trace of a user from the database and the shop's files; may take a minute."""
+        return Json({"request_id": _request_id(request), **asdict(erase_user(shop, _id(user_id)))})
 
 
 # ---- operations ----

@@ -59,8 +59,8 @@ class SearchBody(Body):
         default=0, ge=0, le=1, description="leave out results whose `score`, a probability, is lower"
     )
     distinct_product: bool = Field(default=True, description="one result per product")
-    user_id: str = Field(default="", max_length=128, description="pseudonymous")
-    session_id: str = Field(default="", max_length=128)
+    user_id: str = Field(default="", max_length=128, description="kept as a keyed hash only")
+    session_id: str = Field(default="", max_length=128, description="kept as a keyed hash only")
     fields: list[str] | None = Field(default=None, max_length=50, description="fields of a result to return")
     rerank: bool = Field(default=True, description="order the first 60 by looks and quality; false: by looks alone")
     verify: bool | None = Field(default=None, description="not built yet: true is answered with 422")
@@ -336,7 +336,7 @@ class EventBody(Body):
     product_id: Key
     image_name: str = Field(default="", max_length=512)
     rank: int | None = Field(default=None, ge=1, le=1000)
-    user_id: str = Field(default="", max_length=128)
+    user_id: str = Field(default="", max_length=128, description="kept as a keyed hash only; default who searched")
     ts: Time | None = Field(default=None, description="the caller's clock, UTC where it has no zone; default now")
 
 
@@ -361,6 +361,27 @@ class EventsAnswer(BaseModel):
     stored: int
     repeated: int
     refused: list[RefusedEvent]
+
+
+class UserAnswer(BaseModel):
+    """Everything that is kept of a user."""
+
+    request_id: str
+    pseudonym: str = Field(description="under which the log keeps the user")
+    searches: list[dict[str, Any]] = Field(description="with the lists that were shown, oldest first")
+    events: list[dict[str, Any]] = Field(description="on these lists, and the user's on lists of others")
+
+
+class UserErased(BaseModel):
+    """What was kept of a user and is no more."""
+
+    request_id: str
+    searches: int
+    events: int
+    photos: int = Field(description="that nobody else searched with")
+    triplets: int = Field(description="lines of files that were mined from the log")
+    features: int = Field(description="of the photos")
+    cancelled: list[str] = Field(description="operations that were learning meanwhile; start them again")
 
 
 class OperationAnswer(BaseModel):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sameitem.evaluation.orders import OrderComparison
     from sameitem.pipeline.online import CategoryScore, SearchAnswer
     from sameitem.upkeep.demo import DemoReport
+    from sameitem.upkeep.erasure import Erased
     from sameitem.upkeep.shoppers import SimulationReport
 
 _WIDTH = 160  # columns where stdout is a file or a pipe
@@ -123,6 +124,15 @@ class Terminal:
             self._out.print(f"  {count:>8,}  set aside: {reason}")
         if result["error_file"]:
             self._out.print(f"Everything that was set aside, with its reason: {result['error_file']}")
+
+    def show_erasure(self, erased: "Erased") -> None:
+        """Print what was kept of a user."""
+        self._out.print(
+            f"Erased: {erased.searches:,} searches, {erased.events:,} events, {erased.photos:,} photos, "
+            f"{erased.triplets:,} triplets, {erased.features:,} features."
+        )
+        for job in erased.cancelled:
+            self._out.print(f"Cancelled, for it was learning meanwhile: job {job}. Start it again.")
 
     def show_mining(self, result: Mapping[str, Any]) -> None:
         """Print what was learned from the click log, and what was not and why."""
@@ -367,7 +377,7 @@ class Terminal:
 
     def show_experiment(self, shown: Mapping[str, Any]) -> None:
         """Print how an experiment stands."""
-        names = {side: shown[side] or "looks alone" for side in ("a", "b")}
+        names = {side: shown[side] for side in ("a", "b")}
         said = {
             "a better": f"A ({names['a']}) is better",
             "b better": f"B ({names['b']}) is better",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.clicks.counts import examined_share
+from sameitem.clicks.counts import examination
 from sameitem.core.settings import GateSettings
 from sameitem.evaluation.gate import Judgement
 from sameitem.metrics.intervals import Interval, paired_interval
@@ -49,8 +49,13 @@ def seen_clicks(new_ranks: NDArray[np.float64], shown_ranks: NDArray[np.float64]
 
     Source: Joachims, Swaminathan and Schnabel, Unbiased Learning-to-Rank with Biased Feedback, WSDM 2017.
     """
-    weight = np.minimum(examined_share(new_ranks) / examined_share(shown_ranks), CLIPPED)
+    weight = np.minimum(looked_at(new_ranks) / looked_at(shown_ranks), CLIPPED)
     return float(weight[clicked].sum())
+
+
+def looked_at(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how likely places of a list are looked at, 1 for the first."""
+    return np.array([examination(int(rank)) for rank in ranks], np.float64)
 
 
 def compare_orders(

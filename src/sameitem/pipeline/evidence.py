@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Engine
 
-from sameitem.clicks.counts import Counts, counts_of, total_counts
+from sameitem.clicks.counts import ProductCounts, counts_of, total_counts
 from sameitem.core.records import Product
 from sameitem.engine.members import EntryHit
 from sameitem.pipeline.gallery import Gallery
@@ -18,7 +20,7 @@ from sameitem.rerank.taste import taste_of
 
 CLICKS = 50  # of a user, newest, that make a taste
 _DAY_S = 86_400.0
-_NOBODY = Counts()
+_KEPT_S = 60  # seconds for which the sums over all products are kept: they change slowly, and cost a look at all
 
 
 def gather(
@@ -37,14 +39,13 @@ def gather(
     places = members.products_of(np.array([hit.member_row for hit in hits], np.int64)).tolist()
     products = [rows[place] for place in places]
     ids = [product.product_id for product in products]
-    counts, whole = counts_of(shop.database, ids), total_counts(shop.database)
+    counts, whole = counts_of(shop.database, ids), _of_all(shop.database, int(time.time() // _KEPT_S))
     listed = shop.catalogue.listed_at(ids)
-    clicked = [gallery.products.row_of(one) for one in shop.clicks.clicked_by(user_id, limit=CLICKS)]
+    clicked = [gallery.products.row_of(one) for one, _, _ in shop.clicks.clicked_by(user_id, limit=CLICKS)]
     taste = taste_of([rows[row] for row in clicked if row is not None])
     fits = [taste.match(product) for product in products]
     now = time.time()
     ages = [(now - listed[one]) / _DAY_S if one in listed else math.nan for one in ids]
-    of_log = [counts.get(one, _NOBODY) for one in ids]
     visual = rounded([min(1.0, max(0.0, why.cosine)) for why in judged])
     price, rating = _column(products, "price"), _column(products, "rating")
     return Evidence(
@@ -60,19 +61,19 @@ def gather(
         in_stock=_column(products, "in_stock"),
         seller_quality=_column(products, "seller_quality"),
         age_days=rounded(ages),
-        examined=rounded([one.examined for one in of_log]),
-        clicks=rounded([one.clicks for one in of_log]),
-        carts=rounded([one.carts for one in of_log]),
-        purchases=rounded([one.purchases for one in of_log]),
+        examined=rounded(counts.examined),
+        clicks=rounded(counts.clicks),
+        carts=rounded(counts.carts),
+        purchases=rounded(counts.purchases),
         taste_category=rounded([fit.category for fit in fits]),
         taste_brand=rounded([fit.brand for fit in fits]),
         taste_price=rounded([fit.price for fit in fits]),
         best_visual=float(visual.max(initial=0.0)),
         middle_price=_middle(price),
         middle_rating=_middle(rating),
-        click_rate=_share(whole.clicks, whole.examined),
-        cart_rate=_share(whole.carts, whole.examined),
-        purchase_rate=_share(whole.purchases, whole.examined),
+        click_rate=_share(whole.clicks, whole),
+        cart_rate=_share(whole.carts, whole),
+        purchase_rate=_share(whole.purchases, whole),
     )
 
 
@@ -86,5 +87,10 @@ def _middle(values: NDArray[np.float64]) -> float:
     return round(float(np.median(known)), DIGITS) if len(known) else math.nan
 
 
-def _share(happened: float, examined: float) -> float:
-    return round(happened / examined, DIGITS) if examined > 0 else 0.0
+def _share(happened: NDArray[np.int64], whole: ProductCounts) -> float:
+    return round(float(happened[0] / whole.examined[0]), DIGITS) if whole.examined[0] > 0 else 0.0
+
+
+@lru_cache(maxsize=4)
+def _of_all(database: Engine, _minute: int) -> ProductCounts:
+    return total_counts(database)

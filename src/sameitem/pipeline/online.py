@@ -7,7 +7,6 @@ photo -> intake -> subject and the model's word on the category -> feature -> ca
 import logging
 import math
 import resource
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -358,6 +357,7 @@ class Searcher:
                 wanted=request.rerank,
                 record=record,
                 user_id=request.user_id,
+                searcher=f"{request.user_id or request.session_id} {picture.photo_hash}",
             )
         with stage("answer"):
             good = [row for row in ranked.order.tolist() if judged[row].score >= request.score_threshold]
@@ -365,7 +365,7 @@ class Searcher:
             results = self._results(gallery, hits, judged, ranked, page, request)
             found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
         answer = SearchAnswer(
-            search_id=secrets.token_urlsafe(16),
+            search_id=self._shop.clicks.new_search_id(),
             index_version=gallery.version,
             index_time=gallery.created,
             model_version=embedder.version,
@@ -519,6 +519,7 @@ class Searcher:
                 shown=shown,
                 ranker_version=answer.ranker_version,
                 evidence=_evidence(answer, ranked),
+                experiment=ranked.mark_of([result.visual_rank - 1 for result in answer.results]),
             )
         )
 

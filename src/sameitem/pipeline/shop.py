@@ -15,6 +15,7 @@ from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.image_intake import ImageIntake
 from sameitem.core.jobs import JobTable
 from sameitem.core.photo_store import PhotoStore
+from sameitem.core.secret import read_secret
 from sameitem.core.settings import FILE_NAME, Settings
 from sameitem.features.cache import FeatureCache
 from sameitem.features.detect import Detector
@@ -24,6 +25,8 @@ from sameitem.pipeline.generations import read_generations
 from sameitem.pipeline.rankers import active_ranker, open_ranker
 from sameitem.rerank.ranker import Ranker
 
+FEATURES = "features"  # in the shop's folder: of catalogue images, by model version
+PHOTO_FEATURES = "photo-features"  # the same of searched photos
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +47,11 @@ class Shop:
         return open_database(self.settings.catalogue.url or f"sqlite:///{self.folder / 'catalogue.db'}")
 
     @cached_property
+    def secret(self) -> bytes:
+        """What signs and hashes for this shop, the same in every process."""
+        return read_secret(self.folder)
+
+    @cached_property
     def catalogue(self) -> Catalogue:
         """Products and images."""
         return Catalogue(self.database)
@@ -56,7 +64,7 @@ class Shop:
     @cached_property
     def clicks(self) -> ClickLog:
         """What was shown and what was clicked."""
-        return ClickLog(self.database)
+        return ClickLog(self.database, self.secret, settings=self.settings.clicks)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -164,10 +172,25 @@ class Shop:
         """Folder of the rankers."""
         return self.folder / "rankers"
 
+    @property
+    def experiments_root(self) -> Path:
+        """Folder of the experiments between rankers."""
+        return self.folder / "experiments"
+
+    @property
+    def features_root(self) -> Path:
+        """Folder of the features of catalogue images."""
+        return self.folder / FEATURES
+
+    @property
+    def photo_features_root(self) -> Path:
+        """Folder of the features of searched photos."""
+        return self.folder / PHOTO_FEATURES
+
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""
         if embedder.version not in self._caches:
-            self._caches[embedder.version] = FeatureCache(self.folder / "features", embedder.version, embedder.dim)
+            self._caches[embedder.version] = FeatureCache(self.features_root, embedder.version, embedder.dim)
         return self._caches[embedder.version]
 
     def close(self) -> None:

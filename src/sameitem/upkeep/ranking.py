@@ -10,8 +10,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
-from sameitem.clicks.log import Session
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, Session
 from sameitem.core.errors import ConflictError, InputError, RefusedError
 from sameitem.core.settings import RerankSettings
 from sameitem.engine.manifest import read_manifest
