@@ -59,6 +59,10 @@ ROUTES = {  # every route of the application; a route that is not here needs adm
     "GET /v1/rankers": "admin",
     "POST /v1/rankers:activate": "admin",
     "POST /v1/rankers:rollback": "admin",
+    "GET /v1/loops": "admin",
+    "GET /v1/loops/{loop_id}": "admin",
+    "GET /v1/loops/{loop_id}/report": "admin",
+    "POST /v1/loops:run": "admin",
     "GET /v1/users/{user_id}": "admin",  # what is known of a person, and its erasure
     "DELETE /v1/users/{user_id}": "admin",
     "GET /metrics": "admin",
