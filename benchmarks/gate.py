@@ -1,7 +1,7 @@
 """Measure whether the gate keeps worse models out and lets better ones pass: planted ones, of known true worth.
 
 python benchmarks/gate.py models --work FOLDER [--products N] [--photos N] [--seed N]
-python benchmarks/gate.py report --work FOLDER --out benchmarks/gate.md
+python benchmarks/gate.py report --work FOLDER --rankers FOLDER --out benchmarks/gate.md
 
 `models` draws a shop, lets simulated shoppers search and click in it, and plants models made by perturbing `base-2`:
 worse ones beside `base-2` itself, better ones (wholly or partly repaired) beside degraded ones. Each goes the way of a
@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -584,6 +585,126 @@ def run_models(
                     f"{found['canary_passed']}, {found['seconds']} s",
                     flush=True,
                 )
+
+
+# --------------------------------------------------------------------------------------------- the report
+
+
+RULES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "does not fall (`models activate`)": lambda gate: gate["low"] >= -0.01,
+    "rises, interval above -1 point (the loop)": lambda gate: gate["low"] >= -0.01 and gate["mean"] > 0,
+    "whole interval above 0": lambda gate: gate["low"] > 0,
+}
+
+
+def report(work: Path, rankers: Path, out: Path) -> None:
+    """Write the figures of both runs as Markdown."""
+    found = {
+        name: figure
+        for live in (GOOD, *DEGRADED)
+        if (file := work / f"results-{live}.json").is_file()
+        for name, figure in json.loads(file.read_text()).items()
+    }
+    models = list(found.values())
+    ranked = json.loads((rankers / "rankers.json").read_text())
+    worse = [one for one in models if not one["is_better"] and one["kind"] != "as good"]
+    better = [one for one in models if one["is_better"]]
+    equal = [one for one in models if one["kind"] == "as good"]
+    about = ranked["about"]
+    lines = [
+        "# Planted models and rankers before the gate",
+        "",
+        "All simulated. `python benchmarks/gate.py models --work FOLDER`, `python benchmarks/gate_rankers.py --work "
+        f"FOLDER --searches {about['searches']}`, `python benchmarks/gate.py report`; {datetime.date.today()}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
+        "",
+        "Each planted model goes the way of a loop's model: an index beside the live one, the gate on held-out photos "
+        "that simulated shoppers searched with and clicked for in the *live* index's lists, the canary. The truth is "
+        "measured on other photos of the same products, with labels. Points of recall@1; brackets: 95 % intervals over "
+        "products.",
+        "",
+        "| planted | kept out by the gate | by gate or canary | published |",
+        "|---|---|---|---|",
+        *(
+            f"| {title} | {sum(not one['passed'] for one in part)} of {len(part)} | "
+            f"{sum(not (one['passed'] and one['canary_passed']) for one in part)} of {len(part)} | "
+            f"{sum(one['passed'] and one['canary_passed'] for one in part)} of {len(part)} |"
+            for title, part in (("worse models", worse), ("better models", better), ("models as good", equal))
+            if part
+        ),
+        *(
+            f"| {title} | {sum(not one['passed'] for one in part)} of {len(part)} | - | "
+            f"{sum(one['passed'] for one in part)} of {len(part)} |"
+            for title, part in (
+                ("worse rankers", [one for one in ranked["rankers"] if not one["is_better"]]),
+                ("better rankers", [one for one in ranked["rankers"] if one["is_better"]]),
+            )
+        ),
+        "",
+        *_rules(worse, better, equal),
+        *_leaning(better),
+        "## Models",
+        "",
+        "| planted | what | beside | held-out queries | live recall@1 | true change | the gate's | gate | canary |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_model_line(one) for one in (*worse, *better, *equal)),
+        "",
+        "## Rankers",
+        "",
+        f"{about['products']} drawn products, lists of {about['length']}, {about['users']} users; each log has "
+        f"{about['searches']:,} searches, the gate judges by the newest quarter of those that the live order answered. "
+        "True: expected clicks per search on fresh lists, computed.",
+        "",
+        "| planted | what | beside | true change, % | the gate's, % | gate |",
+        "|---|---|---|---|---|---|",
+        *(_ranker_line(one) for one in ranked["rankers"]),
+        "",
+    ]
+    out.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _rules(*parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how many models of each kind other rules would let pass."""
+    rows = [
+        f"| {name} | " + " | ".join(f"{sum(rule(one['gate']) for one in part)} of {len(part)}" for part in parts) + " |"
+        for name, rule in RULES.items()
+    ]
+    heads = ["What other rules would let pass (the gate alone, recall@1):", ""]
+    return [*heads, "| recall@1 ... | worse | better | as good |", "|---|---|---|---|", *rows, ""]
+
+
+def _leaning(better: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how much of a true gain the clicked searches show."""
+    if len(better) < 2:
+        return []
+    truth, gate = (np.array([one[side]["mean"] for one in better]) for side in ("truth", "gate"))
+    share = float((truth * gate).sum() / (truth**2).sum())
+    return [
+        f"Clicked searches show {share:.0%} of a true gain (least squares through 0 over the better models): users "
+        "click what the live model showed them.",
+        "",
+    ]
+
+
+def _model_line(one: Mapping[str, Any]) -> str:
+    truth, gate = one["truth"], one["gate"]
+    word = "passes" if one["passed"] else "kept out"
+    canary = "passes" if one["canary_passed"] else "kept out"
+    return (
+        f"| {one['name']} | {one['kind']} | {one['live']} | {gate['queries']} | {truth['before']:.3f} | "
+        f"{_points(truth)} | {_points(gate)} | {word} | {canary} |"
+    )
+
+
+def _points(delta: Mapping[str, float]) -> str:
+    return f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]"
+
+
+def _ranker_line(one: Mapping[str, Any]) -> str:
+    gate = {"mean": one["gate_change"], "low": one["gate_low"], "high": one["gate_high"]}
+    word = "passes" if one["passed"] else "kept out"
+    cells = (one["name"], one["kind"], one["live"], f"{100 * one['true_change']:+.1f}", _points(gate), word)
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
