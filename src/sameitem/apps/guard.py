@@ -22,6 +22,7 @@ from sameitem.core.settings import ServeSettings
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 ENCODED_SLASH = "\0"  # stands in a path for a slash that was sent as %2F: part of a name, not of the path
+USERS = "/v1/users/"
 UNLIMITED = ("/v1/imports",)  # bodies that are streamed to the disk
 _log = logging.getLogger(__name__)
 _SLASH = re.compile(b"%2f", re.IGNORECASE)
@@ -60,7 +61,7 @@ class Guard:
         except (_TooLong, _TooSlow) as error:
             await answer.instead(_stopped(scope, error), scope, receive)
         except Exception:  # the outermost loop of the service
-            _log.exception("request %s %s %s failed", scope["request_id"], scope["method"], scope["path"])
+            _log.exception("request %s %s %s failed", scope["request_id"], scope["method"], _logged(scope["path"]))
             detail = "something went wrong on our side; the log has it under this request_id"
             await answer.instead(problem(scope, 500, "internal", "Internal error", detail, []), scope, receive)
         finally:
@@ -84,6 +85,11 @@ class Guard:
                 detail = f"pages of {origin[:200]!r} may not write here; add the origin to serve.cors_origins"
                 return problem(scope, 403, "forbidden", "Not allowed", detail, [])
         return None
+
+
+def _logged(path: str) -> str:
+    """Return a path as it may be logged: without a user's id."""
+    return f"{USERS}..." if path.startswith(USERS) else path
 
 
 class _TooLong(Exception):
@@ -136,7 +142,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
             for name, value in _SECURITY.items():
-                headers[name] = value
+                headers.setdefault(name, value)  # a page of ours may be stricter
         await self._send(message)
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:

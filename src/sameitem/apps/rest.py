@@ -22,8 +22,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from sameitem.apps.answers import box_answer, search_answer
+from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
+from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
 from sameitem.apps.schemas import (
@@ -45,11 +46,14 @@ from sameitem.apps.schemas import (
     ProductAnswer,
     ProductBody,
     ProductsAnswer,
+    RankersAnswer,
     RollbackBody,
     SearchAnswerBody,
     SearchBody,
     TaxonomyAnswer,
     TrainBody,
+    UserAnswer,
+    UserErased,
 )
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.store import Listing as NewListing
@@ -62,15 +66,18 @@ from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Produ
 from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
+from sameitem.pipeline.rankers import list_rankers, roll_back_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.pipeline.versions import show_versions, switch_version
+from sameitem.upkeep.erasure import erase_user
+from sameitem.upkeep.ranking import switch_ranker
 
 PAGE = Path(__file__).parent / "page"
 UPLOADS = "uploads"
 MODEL_JOBS = ("train", "compare", "activate")
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
-_NOT_BUILT = ("rerank", "verify", "group_by_object", "text")
+_NOT_BUILT = ("verify", "group_by_object", "text")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
@@ -120,9 +127,12 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     _add_product_images(app, shop, searcher)  # before the products: their paths are longer
     _add_products(app, shop)
     _add_events(app, shop)
+    _add_users(app, shop)
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
+    add_loops(app, shop, queue=partial(_queued, shop, wake_runner))
+    _add_rankers(app, shop)
     _add_health(app, searcher, measures)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
@@ -214,8 +224,10 @@ def _search_request(shop: Shop, body: SearchBody, photo: bytes | None) -> Search
         start=body.start,
         score_threshold=body.score_threshold,
         distinct_product=body.distinct_product,
+        rerank=body.rerank,
         user_id=body.user_id,
         session_id=body.session_id,
+        explain=body.explain,
     )
 
 
@@ -379,7 +391,22 @@ def _add_events(app: FastAPI, shop: Shop) -> None:
             )
             for event in body.events
         ]
-        return Json({"request_id": _request_id(request), **asdict(shop.clicks.record_events(batch))})
+        return Json({"request_id": _request_id(request), **asdict(shop.clicks.take_events(batch))})
+
+
+# ---- users ----
+
+
+def _add_users(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/users/{user_id}", responses=_ok(UserAnswer))
+    def get_user(request: Request, user_id: str) -> Response:
+        """Return everything that is kept of a user: their searches, and events on them and of theirs."""
+        return Json(user_answer(shop, _id(user_id), request_id=_request_id(request)))
+
+    @app.delete("/v1/users/{user_id}", responses=_ok(UserErased))
+    def erase(request: Request, user_id: str) -> Response:
+        """Remove every trace of a user from the database and the shop's files; may take a minute."""
+        return Json({"request_id": _request_id(request), **asdict(erase_user(shop, _id(user_id)))})
 
 
 # ---- operations ----
@@ -503,18 +530,45 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
         """Start a training, which makes a new model version; one of the same fields that waits already is returned."""
         if body.name:
             check_new_version(body.name)
-        return queued(request, "train", {**body.model_dump(), "triplets": ""})
+        return _queued(shop, wake_runner, request, "train", {**body.model_dump(), "triplets": ""})
 
     @app.post("/v1/models:activate", status_code=202, responses=_ok(OperationAnswer, 202))
     def activate_model(request: Request, body: ActivateBody) -> Response:
         """Build an index of a model version beside the live one, ask the gate, and switch at once."""
         shop.model_folder(body.version)
-        return queued(request, "activate", {**body.model_dump(), "queries": ""})
+        return _queued(shop, wake_runner, request, "activate", {**body.model_dump(), "queries": ""})
 
-    def queued(request: Request, kind: str, arguments: dict[str, Any]) -> Response:
-        job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
-        wake_runner()
-        return Json(_operation(job, _request_id(request)), status_code=202)
+
+def _queued(
+    shop: Shop, wake_runner: Callable[[], None], request: Request, kind: str, arguments: dict[str, Any]
+) -> Response:
+    """Queue a job, where none of the same kind and arguments waits or runs, and answer with the operation."""
+    job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
+    wake_runner()
+    return Json(_operation(job, _request_id(request)), status_code=202)
+
+
+# ---- rankers ----
+
+
+def _add_rankers(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/rankers", responses=_ok(RankersAnswer))
+    def get_rankers(request: Request) -> Response:
+        """Return the rankers with their metrics; the active one orders the first results."""
+        versions = list_rankers(shop.rankers_root)
+        return Json({"request_id": _request_id(request), "active": shop.active_ranker, "versions": versions})
+
+    @app.post("/v1/rankers:activate", responses=_ok(RankersAnswer))
+    def activate_ranker(request: Request, body: ActivateBody) -> Response:
+        """Ask the gate, and order by another ranker from the next search on; `looks` is by looks alone."""
+        switch_ranker(shop, body.version, force=body.force)
+        return get_rankers(request)
+
+    @app.post("/v1/rankers:rollback", responses=_ok(RankersAnswer))
+    def rollback_ranker(request: Request) -> Response:
+        """Order by the ranker before the active one again."""
+        roll_back_ranker(shop.rankers_root)
+        return get_rankers(request)
 
 
 # ---- health ----

@@ -17,10 +17,15 @@ from sameitem.pipeline.compaction import compact
 from sameitem.pipeline.offline import BuildReport, build
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
+from sameitem.upkeep.loop import LoopParts, Ranking, Tidy, run_loop
+from sameitem.upkeep.loop_ranking import LogRanking
+from sameitem.upkeep.loop_report import page_path
 from sameitem.upkeep.mining import mine_shop
+from sameitem.upkeep.ranking import train_ranker_version
 from sameitem.upkeep.training import Trainers, learned, train
 
 Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
+TIDY: Mapping[str, Tidy] = {}  # what a loop does before it learns, by name of the step
 _STEPS = {  # of a build, in order: percent of its time, roughly
     "selection": 2,
     "features": 70,
@@ -46,6 +51,8 @@ def work_of(
     tell: Tell = silent,
     confirm: Callable[[int, int], bool] = majority_stays,
     trainers: Callable[[], Trainers] = learned,
+    tidy: Mapping[str, Tidy] | None = None,
+    ranking: Ranking | None = LogRanking(),  # noqa: B008 - it has no state
 ) -> Mapping[str, Work]:
     """Return what to do for each kind of job.
 
@@ -54,6 +61,8 @@ def work_of(
         tell: is told how far the running job is, besides the job table.
         confirm: asked before a full feed deletes: how many products of how many.
         trainers: loads the functions that train, when a job trains.
+        tidy: what a loop does first, by name; None: what this release has.
+        ranking: trains and judges rankers in a loop; None: no ranker is trained.
     """
 
     def run_import(job: Job, _progress: Progress) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def work_of(
         return mine_shop(shop, Path(job.arguments["out"]), hear=hear).as_json()
 
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
-        return asdict(_built(shop, progress, tell))
+        return asdict(_built(shop, _heard(progress, tell)))
 
     def run_compact(_job: Job, progress: Progress) -> dict[str, Any]:
         def hear(step: str, share: float) -> None:
@@ -129,7 +138,36 @@ def work_of(
         "build": run_build,
         "compact": run_compact,
         **_model_work(shop, tell, trainers),
+        "loop": _loop_work(shop, tell, trainers, TIDY if tidy is None else tidy, ranking),
     }
+
+
+def _loop_work(
+    shop: Shop, tell: Tell, trainers: Callable[[], Trainers], tidy: Mapping[str, Tidy], ranking: Ranking | None
+) -> Work:
+    """Return the job that learns from the clicks since the last one."""
+
+    def run(job: Job, progress: Progress) -> dict[str, Any]:
+        def keep(cursor: Mapping[str, Any]) -> None:
+            with write(shop.database) as connection:
+                progress.checkpoint(connection, percent=told[0], counts={}, cursor=cursor)
+
+        def hear(step: str, percent: float, figures: Mapping[str, float]) -> None:
+            told[0] = percent
+            progress(percent=percent)
+            tell(step, percent, figures)
+
+        told = [job.percent]
+        parts = LoopParts(
+            trainers=trainers,
+            build=lambda beside, hear_build: _built(shop, lambda _step, percent: hear_build(percent), beside=beside),
+            tidy=tidy,
+            ranking=ranking,
+        )
+        report = run_loop(shop, job, parts=parts, keep=keep, hear=hear)
+        return {**report.as_json(), "report": str(page_path(shop.folder, report.id))}
+
+    return run
 
 
 def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dict[str, Work]:
@@ -140,6 +178,11 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             progress(percent=percent)
             tell(step, percent, figures)
 
+        if job.arguments["model"] == "ranker":
+            name, seed = job.arguments["name"], job.arguments["seed"]
+            return asdict(
+                train_ranker_version(shop, name=name, seed=seed, hear=lambda step, percent: hear(step, percent, {}))
+            )
         return train(shop, job, trainers=trainers, tell=hear)
 
     def run_compare(job: Job, progress: Progress) -> dict[str, Any]:
@@ -148,8 +191,8 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             job.arguments["before"],
             job.arguments["after"],
             queries=_path(job.arguments["queries"]),
-            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
-            hear=searching(progress),
+            build=lambda model: _built(shop, _heard(progress, tell, ends=_SEARCHES), beside=model).version,
+            hear=_heard(progress, tell, begins=_SEARCHES, ends=99.0),
         )
         return comparison.as_json()
 
@@ -165,32 +208,32 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             queries=_path(job.arguments["queries"]),
             cursor=job.cursor,
             keep=keep,
-            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
-            hear=searching(progress),
+            build=lambda model: _built(shop, _heard(progress, tell, ends=_SEARCHES), beside=model).version,
+            hear=_heard(progress, tell, begins=_SEARCHES, ends=99.0),
         )
-
-    def searching(progress: Progress) -> Hear:
-        def hear(step: str, percent: float) -> None:
-            percent = _SEARCHES + (99.0 - _SEARCHES) * percent / 100
-            progress(percent=percent)
-            tell(step, percent, {})
-
-        return hear
 
     return {"train": run_train, "compare": run_compare, "activate": run_activate}
 
 
-def _built(
-    shop: Shop, progress: Progress, tell: Tell, *, beside: str | None = None, ends: float = 100.0
-) -> BuildReport:
-    """Build the active model's index and publish it, or another's beside the live one; `ends`: percent at its end."""
+def _built(shop: Shop, hear: Hear, *, beside: str | None = None) -> BuildReport:
+    """Build the active model's index and publish it, or another's beside the live one; `hear`: percent of the build."""
+    return build(
+        shop,
+        tell=lambda step, share: hear(step, _BEGINS[step] + share * _STEPS[step]),
+        now=datetime.now(UTC),
+        beside=beside,
+    )
 
-    def hear(step: str, share: float) -> None:
-        percent = ends * (_BEGINS[step] + share * _STEPS[step]) / 100
+
+def _heard(progress: Progress, tell: Tell, *, begins: float = 0.0, ends: float = 100.0) -> Hear:
+    """Return what passes on the percent of a part of the job that goes from one percent of it to another."""
+
+    def hear(step: str, percent: float) -> None:
+        percent = begins + (ends - begins) * percent / 100
         progress(percent=percent)
         tell(step, percent, {})
 
-    return build(shop, tell=hear, now=datetime.now(UTC), beside=beside)
+    return hear
 
 
 def _path(text: str) -> Path | None:
