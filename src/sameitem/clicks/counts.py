@@ -62,6 +62,7 @@ _COLUMNS: tuple[EventType, ...] = ("click", "cart", "purchase")
 _AT_ONCE = 500
 _SHOPPERS = 50  # whose days one query reads
 
+_NOTHING = (0, 0.0, 0, 0, 0)
 _Sums = list[float]  # shown, examined, clicks, carts, purchases
 _Shopper = tuple[str, str, int]  # which column tells who, its value, day since 1970
 
@@ -111,22 +112,19 @@ def take_in(engine: Engine) -> int:
 
 def counts_of(engine: Engine, product_ids: Sequence[ProductId]) -> ProductCounts:
     """Return the counts of products, in their order."""
-    rows = np.zeros((len(product_ids), 5))
-    place: dict[str, list[int]] = defaultdict(list)
-    for row, product_id in enumerate(product_ids):
-        place[product_id].append(row)
-    wanted = list(place)
+    wanted = list(dict.fromkeys(product_ids))
+    found: dict[str, Sequence[float]] = {}
     with engine.connect() as connection:
-        for start in range(0, len(wanted), _AT_ONCE):
-            for found in connection.execute(_COUNTS_OF, {"wanted": wanted[start : start + _AT_ONCE]}):
-                rows[place[found[0]]] = found[1:]
-    return _counts(rows)
+        for part in _parts(wanted):
+            found |= {row[0]: row[1:] for row in connection.execute(_COUNTS_OF, {"wanted": part}).all()}
+    rows = [found.get(product_id, _NOTHING) for product_id in product_ids]
+    return _counts(np.array(rows, np.float64).reshape(-1, 5))
 
 
 def total_counts(engine: Engine) -> ProductCounts:
     """Return the sums over all products, as one row: what is known of a product of which nothing is known.
 
-    Reads the whole table (60 ms for a million products): keep the answer for a while.
+    Reads the whole table (0.1 ms for a thousand products): keep the answer for a while.
     """
     columns = [func.coalesce(func.sum(column), 0) for column in list(product_counts.c)[1:]]
     with engine.connect() as connection:
@@ -307,9 +305,8 @@ def _best_ranks(shown: str) -> dict[str, int]:
 
 
 def _change(after: Mapping[str, _Sums], before: Mapping[str, _Sums]) -> dict[str, _Sums]:
-    nothing = [0, 0.0, 0, 0, 0]
     changes = {
-        name: [one - other for one, other in zip(after.get(name, nothing), before.get(name, nothing), strict=True)]
+        name: [one - other for one, other in zip(after.get(name, _NOTHING), before.get(name, _NOTHING), strict=True)]
         for name in {**after, **before}
     }
     return {name: change for name, change in changes.items() if any(change)}
