@@ -395,7 +395,7 @@ def _read(
     pairs, others = named.among(photo_there, image_there)
     held_out = np.array([is_validating(name) for name in named.photos], np.bool_)
     found = Pairs(pairs=pairs, others=others, is_held_out=held_out[photo_there])
-    check_enough(found, triplets, "a tenth of them validates")
+    check_enough(found, f"{triplets.name} names {len(named.photos)} photos", "a tenth of them validates")
     return found, photos[photo_there], images[image_there]
 
 

@@ -5,10 +5,8 @@ import shutil
 
 from sameitem.pipeline.generations import newest_indexes, read_generations
 from sameitem.pipeline.shop import Shop
-from sameitem.upkeep.mining import PHOTO_FEATURES
 
 LOOP = "loop-"  # begins the name of every model version that a loop makes; no other one is ever removed here
-FEATURES = "features"
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +30,7 @@ def clear_models(shop: Shop, *, keep: int) -> list[str]:
         (shop.models_root / version).rename(hidden)
     for hidden in shop.models_root.glob(f".{LOOP}*.removed"):
         version = hidden.name.removeprefix(".").removesuffix(".removed")
-        for folder in (shop.folder / FEATURES / version, shop.folder / PHOTO_FEATURES / version, hidden):
+        for folder in (shop.features_root / version, shop.photo_features_root / version, hidden):
             shutil.rmtree(folder, ignore_errors=True)
     if removed:
         _log.info("removed %d models of earlier loops: %s", len(removed), ", ".join(removed))
