@@ -36,7 +36,7 @@ def test_the_command_says_what_it_did_and_why_it_published_nothing(folder: Path)
     result = json.loads(done.stdout)
     assert (done.returncode, result["published"], result["embedding"]) == (0, False, None)
     assert result["reason"].startswith("no new model: 0 searches were clicked since the last training")
-    assert [step["name"] for step in result["steps"]] == ["catalogue", "mine", "ranker"]
+    assert [step["name"] for step in result["steps"]] == ["retention", "counts", "catalogue", "mine", "ranker"]
     assert Path(result["report"]).is_file()
     told = sameitem(folder, "loop").stdout
     assert "Nothing published: no new model" in told

@@ -22,7 +22,7 @@ def event(log: ClickLog, number: int, searched: int, kind: str) -> None:
 
 
 def test_what_came_after_a_place_is_counted_and_the_rest_is_not(engine: Engine) -> None:
-    log = ClickLog(engine)
+    log = ClickLog(engine, b"s" * 32)
     assert traffic_since(engine, Place()).end == Place()
     for number in range(3):
         search(log, number)
@@ -47,7 +47,7 @@ def test_what_came_after_a_place_is_counted_and_the_rest_is_not(engine: Engine) 
 def test_counts_are_those_of_a_plain_loop(acts: list[tuple[int, str]], cut: int) -> None:
     engine = create_engine("sqlite://")
     metadata.create_all(engine)
-    log, there, place = ClickLog(engine), set[int](), Place()
+    log, there, place = ClickLog(engine, b"s" * 32), set[int](), Place()
     new, clicked = set[int](), set[int]()
     for at, (number, kind) in enumerate(acts):
         if at == cut:
@@ -66,7 +66,7 @@ def test_counts_are_those_of_a_plain_loop(acts: list[tuple[int, str]], cut: int)
 
 
 def test_recent_photos_come_newest_first_and_once(engine: Engine) -> None:
-    log = ClickLog(engine)
+    log = ClickLog(engine, b"s" * 32)
     for number, photo in enumerate(("a", "b", "", "a", "c")):
         search(log, number, photo)
     assert recent_photos(engine, 10) == ["c", "a", "b"]

@@ -37,11 +37,13 @@ bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_i
 experiment_app = typer.Typer(help="Compare two rankers by what users click.", no_args_is_help=True)
 clicks_app = typer.Typer(help="The click log: export, erase a user, delete what is old.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
 app.add_typer(rankers_app, name="rankers")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(keys_app, name="keys")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(clicks_app, name="clicks")
 app.add_typer(config_app, name="config")
@@ -274,6 +276,13 @@ def simulate(
         typer.Option(metavar="CSV", help="What is searched with: image, product_id. Default: edited catalogue images."),
     ] = None,
     url: Annotated[str, typer.Option(help="A running server of this shop. Default: one of our own for the run.")] = "",
+    key: Annotated[
+        str,
+        typer.Option(
+            envvar="SAMEITEM_KEY",
+            help="API key for --url, scopes search and events; better in $SAMEITEM_KEY: others see command lines.",
+        ),
+    ] = "",
     seed: SeedOption = 0,
     shop: ShopOption = None,
     as_json: JsonOption = False,
@@ -285,7 +294,7 @@ def simulate(
     if photos is not None and not photos.is_file():
         raise NotFoundError(f"no file {photos}")
     with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        report = simulate_over_http(opened, sessions, photos=photos, url=url, seed=seed, tell=terminal.tell)
+        report = simulate_over_http(opened, sessions, photos=photos, url=url, key=key, seed=seed, tell=terminal.tell)
         if as_json:
             _print_json(asdict(report))
         else:
@@ -788,6 +797,60 @@ def _train(
             _print_json(result)
         else:
             terminal.show_training(result, opened.active_model)
+
+
+# ---- API keys ----
+
+
+@keys_app.command("create")
+def keys_create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Whom the key is for.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What it opens: search, events, write or admin (all). Several: repeat it.")
+    ],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Make an API key; it is printed this once and cannot be had again."""
+    with _opened(context, shop, settings) as opened:
+        key, text = opened.keys.create(name, scope)
+        if as_json:
+            _print_json({"key": text, **asdict(key)})
+        else:
+            typer.echo(text)
+            typer.echo(f"Key {key.id} opens {', '.join(key.scopes)}. Keep it: it is not shown again.", err=True)
+
+
+@keys_app.command("list")
+def keys_list(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """List the API keys that were made, without their secrets."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        made = opened.keys.list()
+        if as_json:
+            _print_json({"keys": [asdict(key) for key in made]})
+        else:
+            terminal.show_keys(made)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `sameitem keys list` tells it.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """End an API key for good; servers refuse it within a second."""
+    with _opened(context, shop, settings) as opened:
+        key = opened.keys.revoke(key_id)
+        if as_json:
+            _print_json(asdict(key))
+        else:
+            typer.echo(f"Key {key.id} ({key.name}) is revoked.")
 
 
 @app.command()

@@ -74,17 +74,33 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if not self._settings.open_to_network and name not in (*LOOPBACK, *self._settings.hosts):
+        is_checked = is_local(self._settings) or self._settings.hosts
+        if is_checked and name not in (*LOOPBACK, *self._settings.hosts):
             detail = f"this server answers to {', '.join(LOOPBACK[:3])} and serve.hosts, not to {name[:100]!r}"
             return problem(scope, 403, "forbidden", "Not allowed", detail, [])
         origin = headers.get("origin")
-        own = {f"{scheme}://{host}" for scheme in ("http", "https")}
-        if origin and scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin not in own:
+        if origin and scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin not in _own_origins(headers):
             allowed = self._settings.cors_origins
             if origin not in allowed and "*" not in allowed:
                 detail = f"pages of {origin[:200]!r} may not write here; add the origin to serve.cors_origins"
                 return problem(scope, 403, "forbidden", "Not allowed", detail, [])
         return None
+
+
+def is_local(settings: ServeSettings) -> bool:
+    """Return whether the server listens on loopback, so that only programs of this machine reach it directly."""
+    return settings.host in LOOPBACK
+
+
+def is_own_page(headers: Headers) -> bool:
+    """Return whether a request comes from a page of this server, or from no page at all; told by what browsers send."""
+    origin = headers.get("origin")
+    from_own_site = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    return from_own_site and (origin is None or origin in _own_origins(headers))
+
+
+def _own_origins(headers: Headers) -> set[str]:
+    return {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
 
 
 def _logged(path: str) -> str:

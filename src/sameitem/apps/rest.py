@@ -22,8 +22,10 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from sameitem.apps.access import Access, AccessCheck, describe
 from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
+from sameitem.apps.login import add_login
 from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
@@ -63,6 +65,7 @@ from sameitem.core.errors import AccessError, InputError, NotFoundError, SameIte
 from sameitem.core.filters import parse_filter, product_value
 from sameitem.core.jobs import Job
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
+from sameitem.core.settings import ServeSettings
 from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
@@ -82,12 +85,14 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
         400: "malformed",
-        403: "not allowed from there",
+        401: "no key, or a wrong one",
+        403: "the key may not, or not from there",
         404: "not found",
         409: "does not fit the present state",
         413: "too large",
         415: "not an image format we take",
         422: "fields wrong",
+        429: "too many requests",
         503: "no index is ready",
     }.items()
 }
@@ -113,14 +118,19 @@ class Json(Response):
         return orjson.dumps(content)
 
 
-def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None]) -> FastAPI:
+def create_app(
+    shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None], settings: ServeSettings | None = None
+) -> FastAPI:
     """Build the REST application and the search page around an opened shop.
 
     Args:
         shop: its parts are called from worker threads.
         searcher: answers its queries.
         wake_runner: is called when a job was queued and some runner should take it.
+        settings: how the application is served; default: as the shop's settings say.
     """
+    settings = settings or shop.settings.serve
+    access = Access(lambda: shop.keys.valid(), settings)
     app = FastAPI(title="sameitem", version="1", docs_url=None, redoc_url=None, responses=_PROBLEMS)
     measures = Measures()
     _add_search(app, shop, searcher, measures)
@@ -134,20 +144,33 @@ def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None
     add_loops(app, shop, queue=partial(_queued, shop, wake_runner))
     _add_rankers(app, shop)
     _add_health(app, searcher, measures)
+    add_login(app, access, Json)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
-    if shop.settings.serve.cors_origins:
+    _describe_access(app)
+    app.add_middleware(AccessCheck, access=access, routes=app.routes)
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(shop.settings.serve.cors_origins),
+            allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type"],
-            expose_headers=["X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(Guard, settings=shop.settings.serve, max_body_bytes=_max_body(shop), measures=measures)
+    app.add_middleware(Guard, settings=settings, max_body_bytes=_max_body(shop), measures=measures)
     return app
+
+
+def _describe_access(app: FastAPI) -> None:
+    """Let the OpenAPI document say which key each route needs."""
+    plain = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        return app.openapi_schema if app.openapi_schema is not None else describe(plain(), app.routes)
+
+    app.openapi = with_keys  # type: ignore[method-assign]
 
 
 # ---- search ----

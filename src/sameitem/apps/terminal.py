@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,12 +12,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sameitem.apps.curves_view import CurvesView
 from sameitem.catalog.selection import Reason
 from sameitem.core.jobs import Job
 
 if TYPE_CHECKING:
+    from sameitem.core.keys import Key
     from sameitem.evaluation.engine_bench import Bench
     from sameitem.evaluation.evaluate import Evaluation
     from sameitem.evaluation.orders import OrderComparison
@@ -312,6 +315,17 @@ class Terminal:
             table.add_row(model["version"], state, *about, model["error"] or model["source"])
         self._out.print(table)
 
+    def show_keys(self, keys: "Sequence[Key]") -> None:
+        """Print the API keys."""
+        if not keys:
+            self._out.print("No API key was made yet; `sameitem keys create NAME --scope search` makes one.")
+            return
+        table = Table("id", "name", "scopes", "created", "revoked", box=None)
+        for key in keys:
+            revoked = "" if key.revoked_at is None else _moment(key.revoked_at)
+            table.add_row(key.id, Text(key.name), ", ".join(key.scopes), _moment(key.created_at), revoked)
+        self._out.print(table)
+
     def show_rankers(self, versions: list[dict[str, Any]]) -> None:
         """Print the rankers."""
         table = Table("version", "", "searches", "clicks", "until", "clicks a search, looks -> ranked", box=None)
@@ -477,6 +491,10 @@ class Terminal:
 
 def _points(delta: Mapping[str, float]) -> str:
     return f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _duration(seconds: float) -> str:

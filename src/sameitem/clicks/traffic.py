@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
 
-from sameitem.clicks.log import events, searches
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, events, searches
 from sameitem.core.database import read
 from sameitem.core.records import ContentHash
 

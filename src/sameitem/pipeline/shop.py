@@ -14,6 +14,7 @@ from sameitem.core.database import open_database
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.image_intake import ImageIntake
 from sameitem.core.jobs import JobTable
+from sameitem.core.keys import KeyTable
 from sameitem.core.photo_store import PhotoStore
 from sameitem.core.secret import read_secret
 from sameitem.core.settings import FILE_NAME, Settings
@@ -60,6 +61,11 @@ class Shop:
     def jobs(self) -> JobTable:
         """Long operations."""
         return JobTable(self.database)
+
+    @cached_property
+    def keys(self) -> KeyTable:
+        """API keys."""
+        return KeyTable(self.database)
 
     @cached_property
     def clicks(self) -> ClickLog:

@@ -1,5 +1,6 @@
 """What each kind of job does: the long commands of the command line and of REST are the same functions."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,12 +10,14 @@ from typing import Any
 
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.importer import import_catalogue, majority_stays
+from sameitem.clicks.counts import take_in
 from sameitem.clicks.importer import import_clicks
 from sameitem.core.database import write
 from sameitem.core.errors import InputError, UnavailableError
 from sameitem.core.jobs import Cancelled, Job, Progress, Work
 from sameitem.pipeline.compaction import compact
 from sameitem.pipeline.offline import BuildReport, build
+from sameitem.pipeline.retention import prune_shop
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
 from sameitem.upkeep.loop import LoopParts, Ranking, Tidy, run_loop
@@ -25,7 +28,10 @@ from sameitem.upkeep.ranking import train_ranker_version
 from sameitem.upkeep.training import Trainers, learned, train
 
 Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
-TIDY: Mapping[str, Tidy] = {}  # what a loop does before it learns, by name of the step
+TIDY: Mapping[str, Tidy] = {  # what a loop does before it learns, by name of the step
+    "retention": lambda shop: asdict(prune_shop(shop, time.time())),
+    "counts": lambda shop: {"rows": take_in(shop.database)},
+}
 _STEPS = {  # of a build, in order: percent of its time, roughly
     "selection": 2,
     "features": 70,
