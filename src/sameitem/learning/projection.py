@@ -402,7 +402,8 @@ def _read(
 def _newest(named: Named) -> Named:
     """Leave all but the newest photos out; a file names the oldest first."""
     older = max(0, len(named.photos) - MOST_PHOTOS)
-    pairs, others = (rows[rows[:, 0] >= older] - [older, 0] for rows in (named.pairs, named.others))
+    first = np.array([older, 0])
+    pairs, others = (rows[rows[:, 0] >= older] - first for rows in (named.pairs, named.others))
     return Named(named.photos[older:], named.images, pairs, others)
 
 
