@@ -16,6 +16,7 @@ The folder that is written, all files relative to it:
 import csv
 import json
 import multiprocessing
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -47,7 +48,7 @@ SELLERS = (0.5, 0.3, 0.2)  # share of designs with one, two, three offers
 PICTURES = 2  # of an offer
 NEVER = 0.2  # share of designs that no shopper looks for
 TESTS = 2  # test photos of a design
-HISTORY = 1200  # photos that shoppers have searched with before the first day
+HISTORY = 1500  # photos that shoppers have searched with before the first day
 SIDE_PX = 320  # longest side of every picture
 BRANDS = 12
 DONE = "world.json"  # written last
@@ -63,7 +64,7 @@ class Plan:
 
     seed: int
     days: int = DAYS
-    a_day: int = 150  # photos that shoppers search with
+    a_day: int = 120  # photos that shoppers search with
     history: int = HISTORY
     designs: int = DESIGNS
 
@@ -96,16 +97,20 @@ class Photo:
 
 
 def draw_world(folder: Path, plan: Plan, *, workers: int, tell: Callable[[int, int], None]) -> None:
-    """Draw a world into a folder, unless it is there: the same bytes for the same plan, however many workers draw."""
+    """Draw a world into a folder: the same bytes for the same plan, however many workers draw.
+
+    Pictures that are there stay: a longer plan of the same seed goes on where a shorter one ended.
+    """
     done = folder / DONE
     if done.is_file() and json.loads(done.read_text()) == asdict(plan):
         return
+    done.unlink(missing_ok=True)
     for name in ("images", "photos"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     designs, photos = designs_of(plan), photos_of(plan)
-    wanted: dict[int, list[tuple[int, Photo]]] = {design.number: [] for design in designs}
-    for number, photo in enumerate(photos):
-        wanted[photo.design].append((number, photo))
+    wanted: dict[int, list[Photo]] = {design.number: [] for design in designs}
+    for photo in photos:
+        wanted[photo.design].append(photo)
     orders = [_Order(folder, plan.seed, design, tuple(wanted[design.number])) for design in designs]
     rows: list[dict[str, str]] = []
     for number, drawn in enumerate(_drawn(orders, workers), 1):
@@ -119,13 +124,12 @@ def draw_world(folder: Path, plan: Plan, *, workers: int, tell: Callable[[int, i
 def photos_of(plan: Plan) -> list[Photo]:
     """Return every photo of a world: the shoppers' day by day, then those that test."""
     designs = designs_of(plan)
-    generator = np.random.default_rng([plan.seed, 5])
-    liked = generator.lognormal(0, _LONG_TAIL, len(designs)) * [design.is_wanted for design in designs]
+    liked = np.random.default_rng([plan.seed, 5]).lognormal(0, _LONG_TAIL, len(designs))
     photos = []
     for day in range(plan.days + 1):
-        sold = liked * [design.day <= day for design in designs]
-        count = plan.a_day if day else plan.history
-        chosen = generator.choice(len(designs), count, p=sold / sold.sum())
+        sold = liked * [design.is_wanted and design.day <= day for design in designs]
+        generator = np.random.default_rng([plan.seed, 5, day])
+        chosen = generator.choice(len(designs), plan.a_day if day else plan.history, p=sold / sold.sum())
         photos += [
             Photo(f"photos/s{day:02d}-{n:04d}.jpg", int(design), day, SHOPPER) for n, design in enumerate(chosen)
         ]
@@ -138,7 +142,7 @@ class _Order:
     folder: Path
     seed: int
     design: Design
-    photos: tuple[tuple[int, Photo], ...]  # with their numbers, which say how they come out
+    photos: tuple[Photo, ...]
 
 
 def _drawn(orders: Sequence[_Order], workers: int) -> Iterator[list[dict[str, str]]]:
@@ -153,16 +157,18 @@ def _draw_design(order: _Order) -> list[dict[str, str]]:
     """Draw a design's pictures and photos, and return the catalogue's rows."""
     design = order.design
     sprite, brand = _sprite(order.seed, design.shape, design.way)
-    for number, photo in order.photos:
-        taken(order.seed, design, number).save(order.folder / photo.image, "JPEG", quality=80)
+    for photo in order.photos:
+        if not (order.folder / photo.image).is_file():
+            _save(taken(order.seed, design, photo.image), order.folder / photo.image)
     rows = []
     for seller, product in enumerate(design.products):
         facts = _facts(order.seed, design, seller, product)
         for view in range(PICTURES):
             rng = np.random.default_rng([order.seed, 6, design.number, seller, view])
-            picture = studio_photo(sprite, rng, first=view == 0, may_mirror=False, shop=brand)
             image = f"images/{product}-{view}.jpg"
-            small(picture).save(order.folder / image, "JPEG", quality=88)
+            if not (order.folder / image).is_file():
+                picture = studio_photo(sprite, rng, first=view == 0, may_mirror=False, shop=brand)
+                _save(small(picture), order.folder / image)
             rows.append({"image": image, "kind": "main" if view == 0 else "sku", **facts})
     return rows
 
@@ -241,9 +247,9 @@ def small(pixels: Pixels) -> Image.Image:
     return image
 
 
-def taken(seed: int, design: Design, number: int) -> Image.Image:
-    """Photograph a design as this shop's customers do."""
-    rng = np.random.default_rng([seed, 3, design.number, number])
+def taken(seed: int, design: Design, name: str) -> Image.Image:
+    """Photograph a design as this shop's customers do; the photo's name says how it comes out."""
+    rng = np.random.default_rng([seed, 3, design.number, zlib.crc32(name.encode())])
     trouble = SLICES[rng.integers(0, len(SLICES))]
     sprite, _ = _sprite(seed, design.shape, design.way)
     shot = snapshot(sprite, rng, trouble=trouble, other_thing=partial(_other_thing, seed))
@@ -278,6 +284,13 @@ def _thing(seed: int, number: int) -> Sprite:
     canvas = Canvas()
     leaf.draw(canvas, rng, leaf.palettes[rng.integers(0, len(leaf.palettes))], brand_name(rng))
     return canvas.cut_out()
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    """Write a picture whole or not at all."""
+    draft = path.with_suffix(".part")
+    image.save(draft, "JPEG", quality=82)
+    draft.rename(path)
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]]) -> None:

@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -178,7 +179,9 @@ def with_last_layer(graph: bytes, matrix: NDArray[np.floating]) -> bytes:
     _, weights = _last_layer(model)
     if list(weights[0].dims) != list(matrix.shape):
         raise InputError(f"the last layer is {list(weights[0].dims)}, got {list(matrix.shape)}")
-    parts = columns_as_int8(matrix) if len(weights) == 2 else (matrix.astype(np.float32),)
+    parts: Sequence[NDArray[Any]] = (matrix.astype(np.float32),)
+    if len(weights) == 2:
+        parts = columns_as_int8(matrix)
     for weight, values in zip(weights, parts, strict=True):
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     onnx.checker.check_model(model)

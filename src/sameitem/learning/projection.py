@@ -395,14 +395,15 @@ def _read(
     pairs, others = named.among(photo_there, image_there)
     held_out = np.array([is_validating(name) for name in named.photos], np.bool_)
     found = Pairs(pairs=pairs, others=others, is_held_out=held_out[photo_there])
-    check_enough(found, triplets, "a tenth of them validates")
+    check_enough(found, f"{triplets.name} names {len(named.photos)} photos", "a tenth of them validates")
     return found, photos[photo_there], images[image_there]
 
 
 def _newest(named: Named) -> Named:
     """Leave all but the newest photos out; a file names the oldest first."""
     older = max(0, len(named.photos) - MOST_PHOTOS)
-    pairs, others = (rows[rows[:, 0] >= older] - [older, 0] for rows in (named.pairs, named.others))
+    first = np.array([older, 0])
+    pairs, others = (rows[rows[:, 0] >= older] - first for rows in (named.pairs, named.others))
     return Named(named.photos[older:], named.images, pairs, others)
 
 

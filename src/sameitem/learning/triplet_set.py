@@ -114,7 +114,9 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
         others=others,
         is_held_out=validates[photo_there],
     )
-    check_enough(found, triplets, "the photos of a tenth of the images validate")
+    check_enough(
+        found, f"{triplets.name} names {len(named.photos)} photos", "the photos of a tenth of the images validate"
+    )
     return found
 
 
@@ -141,8 +143,13 @@ def warn_of_missing(photo_there: NDArray[np.bool_], image_there: NDArray[np.bool
         )
 
 
-def check_enough(found: Pairs, triplets: Path, who_validates: str) -> None:
+def check_enough(found: Pairs, what: str, who_validates: str) -> None:
     """Refuse triplets of which too few photos teach.
+
+    Args:
+        found: of the photos that can be read.
+        what: the file and how many photos it names.
+        who_validates: instead of teaching.
 
     Raises:
         InputError: fewer than `LEAST_PHOTOS`.
@@ -150,7 +157,7 @@ def check_enough(found: Pairs, triplets: Path, who_validates: str) -> None:
     teach = len(np.unique(found.pairs[found.teaching(), 0]))
     if teach < LEAST_PHOTOS:
         raise InputError(
-            f"{triplets.name} names photos of which {len(found.is_held_out)} can be read and {teach} teach "
+            f"{what}, of which {len(found.is_held_out)} can be read and {teach} teach "
             f"({who_validates}); need {LEAST_PHOTOS} that teach: wait for more clicks, then run `sameitem mine` again"
         )
 

@@ -15,7 +15,7 @@ from sameitem.core.records import ContentHash, Pixels
 from sameitem.features.model_folder import PAGE, read_model
 from sameitem.pipeline.models import check_new_version
 from sameitem.pipeline.shop import Shop
-from sameitem.upkeep.mining import PHOTO_FEATURES, TRIPLETS
+from sameitem.upkeep.mining import TRIPLETS
 
 CHECKPOINTS = "training"  # a folder per job
 PIXELS = "pixels"  # in it: copies of photos that a trainer makes for itself
@@ -143,7 +143,7 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
                 seed=asked["seed"],
                 tell=tell,
                 detector=asked.get("detector", True),
-                kept=shop.folder / PHOTO_FEATURES,
+                kept=shop.photo_features_root,
             )
         else:
             images = LabelledImages(shop)
