@@ -30,7 +30,7 @@ from sameitem.rerank.interleaving import team_drafts, winners
 
 QUERIES, CANDIDATES, PLACES = 2000, 30, 10
 GAIN = 0.02
-RULE = StopRule(worth=0.03)
+RULE = StopRule()
 BLOCK = 20_000  # searches drawn at once
 USERS: dict[str, Users] = {
     "by position": ByPosition(),
@@ -110,6 +110,9 @@ def pair(users: Users, alike: float, experiments: int, seed: int) -> dict[str, A
     equal = World(rankers.attraction, *rankers.orders(1.0, same_noise), users)
     teams, clicked = better.interleaved(draw, 400_000)
     won = winners(teams, clicked)
+    of_equal = winners(*equal.interleaved(draw, 1_000_000))
+    leaning = float(of_equal.sum() / np.count_nonzero(of_equal))
+    wrong = chances(plan(RULE), leaning)
     return {
         "ratio": ratio,
         "clicks_a": rankers.worth(better.a, users, PLACES),
@@ -119,7 +122,7 @@ def pair(users: Users, alike: float, experiments: int, seed: int) -> dict[str, A
         **{f"fixed_{name}": _fixed(credit) for name, credit in credits(teams, clicked, draw).items()},
         "same": run(dealt, draw, experiments),
         "equal_ratio": same_ratio,
-        "equal": run(equal, draw, experiments),
+        "equal": {"preference": leaning, "one_better": wrong.a_better + wrong.b_better},
         "better": run(better, draw, experiments),
         "split": split(better, draw, experiments),
     }
@@ -300,15 +303,15 @@ def tables(rows: list[dict[str, Any]]) -> str:
     made += [
         "",
         "| users | rankers | wrong, one ranker | searches: median | p90 | mean | interval holds 0 "
-        "| other rankers, clicks of B / A | called better |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| two rankers, clicks of B / A | preference | wrong |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         same, equal = row["same"], row["equal"]
         made.append(
             f"| {row['users']} | {row['rankers']} | {_share(same['one_better'])} | {same['median']:,.0f} | "
             f"{same['p90']:,.0f} | {same['mean']:,.0f} | {100 * same['interval_holds_0']:.1f} % | "
-            f"{row['equal_ratio']:.5f} | {_share(equal['one_better'])} |"
+            f"{row['equal_ratio']:.5f} | {100 * equal['preference']:+.2f} | {100 * equal['one_better']:.1f} |"
         )
     made += [
         "",

@@ -31,7 +31,7 @@ class StopRule:
 
     alpha: float = 0.05  # chance that one of two equal things is called better
     power: float = 0.9  # chance that a preference of `worth` is found
-    worth: float = 0.03  # the smallest preference worth finding
+    worth: float = 0.02  # the smallest preference worth finding
     looks: int = 20  # times that the trial may end
 
     def __post_init__(self) -> None:
