@@ -166,6 +166,7 @@ def reordered(
     generator: Generator,
     *,
     clip: float = CLIP,
+    resamples: int = 1000,
 ) -> OffPolicy:
     """Return the clicks per search that another order of the shown places would get.
 
@@ -177,6 +178,7 @@ def reordered(
         examined: (ranks,) how likely each rank is looked at, of `examination` or assumed; as long as the lists.
         generator: draws the resamples of the intervals, searches as a whole.
         clip: a click counts at most so many times; less spread for more bias towards the log.
+        resamples: of the intervals.
 
     Raises:
         ShapeError: arrays of different lengths.
@@ -198,7 +200,7 @@ def reordered(
         raise InputError("need at least one click in the log", field="clicked")
     first = np.zeros(len(query))
     first[np.unique(query, return_index=True)[1]] = 1.0  # a search counts once
-    return _estimate(clicked.astype(np.float64), weights, first, query, generator, clip)
+    return _estimate(clicked.astype(np.float64), weights, first, query, generator, clip, resamples)
 
 
 def reweighted(
@@ -231,22 +233,28 @@ def reweighted(
         raise ShapeError(f"need three lists of one length, got {reward.shape}, {weight.shape} and {group.shape}")
     if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any() or not reward.sum() > 0:
         raise InputError("need weights that are finite, not negative and not all 0, and at least one reward")
-    found = _estimate(reward, weight, np.ones(len(reward)), group, generator, clip)
+    found = _estimate(reward, weight, np.ones(len(reward)), group, generator, clip, 1000)
     cut = np.minimum(weight, clip)
     return found, ratio_interval(cut * reward, cut, group, generator)
 
 
 def _estimate(
-    reward: Reals, weight: Reals, counted: Reals, group: NDArray[np.int64], generator: Generator, clip: float
+    reward: Reals,
+    weight: Reals,
+    counted: Reals,
+    group: NDArray[np.int64],
+    generator: Generator,
+    clip: float,
+    resamples: int,
 ) -> OffPolicy:
     cut = np.minimum(weight, clip)
     worth = cut * reward
-    ratio = ratio_interval(worth, reward, group, generator)
+    ratio = ratio_interval(worth, reward, group, generator, resamples=resamples)
     some = reward > 0
     squares = float((worth**2).sum())
     effective = float(worth.sum()) ** 2 / squares if squares > 0 else 0.0
     return OffPolicy(
-        value=ratio_interval(worth, counted, group, generator),
+        value=ratio_interval(worth, counted, group, generator, resamples=resamples),
         change=Interval(ratio.mean - 1, ratio.low - 1, ratio.high - 1),
         effective=effective,
         clipped=float((weight[some] > clip).mean()),
