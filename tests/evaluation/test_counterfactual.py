@@ -58,12 +58,12 @@ class TestSessions:
 class TestExamination:
     """How likely each rank is looked at."""
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=20)
     @given(seed=st.integers(0, 999), groups=st.integers(1, 6))
     def test_is_found_exactly_where_clicks_are_what_they_are_expected_to_be(self, seed: int, groups: int) -> None:
         chance = np.random.default_rng(seed)
-        attraction = chance.uniform(0.1, 1, groups)
-        shown = chance.integers(1, 30, (groups, 5)) * 1000
+        attraction = chance.integers(1, 20, groups) / 20  # so that all expected clicks are whole numbers
+        shown = chance.integers(1, 4, (groups, 5)) * 400
         group, rank = (each.ravel() for each in np.meshgrid(np.arange(groups), np.arange(1, 6), indexing="ij"))
         clicks = np.rint(shown.ravel() * attraction[group] * LOOKS[rank - 1]).astype(int)
         rows = [
@@ -71,16 +71,16 @@ class TestExamination:
             for g, r, count, clicked in zip(group, rank, shown.ravel(), clicks, strict=True)
         ]
         found = examination(*(np.concatenate(column) for column in zip(*rows, strict=True)), ranks=5)
-        np.testing.assert_allclose(found, LOOKS, rtol=0.02)  # clicks are whole numbers
+        np.testing.assert_allclose(found, LOOKS, rtol=1e-9)
 
     def test_comes_out_of_pairs_that_a_coin_swapped(self) -> None:
-        chance, rows = draw(), 200_000
+        chance, rows = draw(), 100_000
         upper = chance.integers(1, 5, rows)
         pair = chance.uniform(0, 0.6, (rows, 2)) * np.array([1.0, 0.3])  # one of both is wanted more
         pair = np.where((chance.random(rows) < 0.5)[:, None], pair, pair[:, ::-1])
         clicked = chance.random((rows, 2)) < pair * LOOKS[np.stack((upper, upper + 1), axis=1) - 1]
         group, rank = np.repeat(upper, 2), np.stack((upper, upper + 1), axis=1).ravel()
-        np.testing.assert_allclose(examination(group, rank, clicked.ravel(), ranks=5), LOOKS, rtol=0.06)
+        np.testing.assert_allclose(examination(group, rank, clicked.ravel(), ranks=5), LOOKS, rtol=0.08)
 
     def test_of_ranks_that_were_never_compared_is_not_made_up(self) -> None:
         group, rank = np.array([1, 1, 2, 2]), np.array([1, 2, 3, 4])
@@ -158,7 +158,7 @@ class TestAnotherPolicy:
     """Whose chances are known."""
 
     def test_is_worth_what_it_would_have_got(self) -> None:
-        chance, rows = draw(), 40_000
+        chance, rows = draw(), 8_000
         value, old, new = np.array([0.02, 0.05, 0.2]), np.array([0.5, 0.4, 0.1]), np.array([0.1, 0.2, 0.7])
         chosen = chance.choice(3, rows, p=old)
         reward = (chance.random(rows) < value[chosen]).astype(np.float64)

@@ -44,8 +44,17 @@ class ShownRows:
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> "ShownRows":
         """Return some of the rows."""
-        columns: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return ShownRows(**{name: None if column is None else column[rows] for name, column in columns.items()})
+        return ShownRows(
+            query=self.query[rows],
+            rank_shown=self.rank_shown[rows],
+            clicked=self.clicked[rows],
+            visual=self.visual[rows],
+            score_new=self.score_new[rows],
+            category=self.category[rows],
+            score_old=None if self.score_old is None else self.score_old[rows],
+            rank_new=None if self.rank_new is None else self.rank_new[rows],
+            rank_old=None if self.rank_old is None else self.rank_old[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
