@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drawn_rankers import add_drawn
 from shops import open_shop
 
 pytestmark = pytest.mark.slow
@@ -24,16 +25,16 @@ def sameitem(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_an_experiment_is_started_shown_and_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     open_shop(folder).close()
-    (folder / "rankers" / "r1").mkdir(parents=True)
+    add_drawn(folder / "rankers", "r1")
     started = json.loads(sameitem(folder, "experiment", "start", "looks", "r1", "--share", "0.2", "--json").stdout)
-    assert (started["a"], started["b"], started["share"], started["rule"]["alpha"]) == ("", "r1", 0.2, 0.05)
+    assert (started["a"], started["b"], started["share"], started["rule"]["alpha"]) == ("looks", "r1", 0.2, 0.05)
     shown = json.loads(sameitem(folder, "experiment", "show", "--json").stdout)
     assert (shown["id"], shown["verdict"], shown["searches"]) == (started["id"], "go on", 0)
     assert shown["most"] == started["most"]
     again = sameitem(folder, "experiment", "start", "looks", "r1")
     assert (again.returncode, again.stdout) == (5, "")
     stopped = sameitem(folder, "experiment", "stop")
-    assert "A is looks alone, B is r1." in stopped.stdout
+    assert "A is looks, B is r1." in stopped.stdout
     assert "not decided yet" in stopped.stdout
     assert sameitem(folder, "experiment", "show").returncode == 4
 
@@ -50,7 +51,7 @@ def test_an_experiment_is_started_shown_and_stopped(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
     folder = tmp_path / "shop"
     open_shop(folder).close()
-    (folder / "rankers" / "r1").mkdir(parents=True)
+    add_drawn(folder / "rankers", "r1")
     refused = sameitem(folder, "experiment", "start", *arguments)
     assert (refused.returncode, refused.stdout) == (status, "")
     assert words in refused.stderr

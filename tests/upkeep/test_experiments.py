@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from drawn_rankers import add_drawn
 from sameitem.clicks.log import Event, EventType, Search, Session, Shown
 from sameitem.core.errors import ConflictError, NotFoundError
 from sameitem.core.records import ImageId, ProductId
@@ -21,7 +22,7 @@ from sameitem.upkeep.experiments import (
 from shops import open_shop
 
 RULE = StopRule(worth=0.4)
-RUNNING = Experiment("now", "ranker", "", "r1", 1.0, 0.0, RULE)
+RUNNING = Experiment("now", "ranker", "looks", "r1", 1.0, 0.0, RULE)
 LATER = 1e9 + 2 * SETTLES_S
 
 
@@ -107,8 +108,8 @@ class TestOfAShop:
 
     def test_stands_as_its_log_says_and_is_kept_when_it_ends(self, tmp_path: Path) -> None:
         shop = open_shop(tmp_path / "shop")
-        (shop.folder / "rankers" / "r1").mkdir(parents=True)
-        started = start_experiment(shop, "", "r1", share=0.5, rule=RULE, now=1e9)
+        add_drawn(shop.rankers_root, "r1")
+        started = start_experiment(shop, "looks", "r1", share=0.5, rule=RULE, now=1e9)
         for number in range(40):
             part = session(number, "AB", [1], experiment=started.id, at=1e9 + number)
             shop.clicks.record_search(part.search)
@@ -124,13 +125,13 @@ class TestOfAShop:
     def test_needs_rankers_that_are_there(self, tmp_path: Path) -> None:
         shop = open_shop(tmp_path / "shop")
         with pytest.raises(NotFoundError, match="no ranker 'r9'"):
-            start_experiment(shop, "", "r9", share=1.0, rule=RULE, now=1e9)
+            start_experiment(shop, "looks", "r9", share=1.0, rule=RULE, now=1e9)
         with pytest.raises(NotFoundError, match="no experiment is running"):
             show_experiment(shop, now=1e9)
 
     def test_is_the_only_one(self, tmp_path: Path) -> None:
         shop = open_shop(tmp_path / "shop")
-        (shop.folder / "rankers" / "r1").mkdir(parents=True)
-        start_experiment(shop, "r1", "", share=1.0, rule=RULE, now=1e9)
+        add_drawn(shop.rankers_root, "r1")
+        start_experiment(shop, "r1", "looks", share=1.0, rule=RULE, now=1e9)
         with pytest.raises(ConflictError, match="is running"):
-            start_experiment(shop, "", "r1", share=1.0, rule=RULE, now=1e9)
+            start_experiment(shop, "looks", "r1", share=1.0, rule=RULE, now=1e9)

@@ -39,7 +39,7 @@ class Experiment:
 
     id: str
     kind: Literal["ranker"]
-    a: str  # ranker version; "" = looks alone
+    a: str  # ranker version, or "looks"
     b: str
     share: float  # of users whose searches take part, above 0, up to 1
     started_at: float  # seconds since 1970
@@ -68,7 +68,7 @@ def start(root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float
 
     Args:
         root: folder of the shop's experiments.
-        a: ranker version, "" = looks alone; the caller has checked that it can rank.
+        a: ranker version, or "looks"; the caller has checked that it can rank.
         b: the other one.
         share: of users, above 0, up to 1.
         rule: when it is decided.

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sameitem.clicks.log import Session
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, Session
 from sameitem.core.errors import NotFoundError
 from sameitem.metrics.intervals import Interval
 from sameitem.metrics.sequential import StopRule, Trial, add_all, plan, preference
@@ -63,7 +62,7 @@ def start_experiment(shop: Shop, a: str, b: str, *, share: float, rule: StopRule
 
     Args:
         shop: whose searches.
-        a: ranker version; "" = looks alone.
+        a: ranker version; "looks" = by looks alone.
         b: the other one.
         share: of users, above 0, up to 1.
         rule: when it is decided.
@@ -71,16 +70,13 @@ def start_experiment(shop: Shop, a: str, b: str, *, share: float, rule: StopRule
 
     Raises:
         NotFoundError: there is no such ranker.
-        InputError: both are the same, or an impossible share.
-        ConflictError: an experiment is running.
+        InputError: both are the same, one is damaged, or an impossible share.
+        ConflictError: an experiment is running, or one looks at other features than this release computes.
     """
-    for version in filter(None, (a, b)):
-        if not (shop.folder / "rankers" / version).is_dir():
-            raise NotFoundError(
-                f"no ranker {version!r} in the shop's folder rankers/; `sameitem train ranker` makes one"
-            )
+    for version in (a, b):
+        shop.ranker(version)
     plan(rule)
-    return state.start(shop.folder / "experiments", a=a, b=b, share=share, rule=rule, at=now)
+    return state.start(shop.experiments_root, a=a, b=b, share=share, rule=rule, at=now)
 
 
 def show_experiment(shop: Shop, *, now: float) -> Standing:
@@ -89,7 +85,7 @@ def show_experiment(shop: Shop, *, now: float) -> Standing:
     Raises:
         NotFoundError: none is running.
     """
-    running = state.read(shop.folder / "experiments")
+    running = state.read(shop.experiments_root)
     if running is None:
         raise NotFoundError("no experiment is running; `sameitem experiment start A B` begins one")
     return standing(running, shop.clicks.sessions(since=running.started_at), now=now)
@@ -102,7 +98,7 @@ def stop_experiment(shop: Shop, *, now: float) -> Standing:
         NotFoundError: none is running.
     """
     shown = show_experiment(shop, now=now)
-    state.stop(shop.folder / "experiments", at=now, result=shown.as_json())
+    state.stop(shop.experiments_root, at=now, result=shown.as_json())
     return shown
 
 
