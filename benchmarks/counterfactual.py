@@ -1,6 +1,6 @@
 """How near estimates from a log come to what another order, or another policy, really gets.
 
-python benchmarks/counterfactual.py [--data FOLDER] [--seed 1] [--out FILE]
+python benchmarks/counterfactual.py [--data FOLDER] [--seed 1]
 
 First simulated (`click_models.py`), where the truth is known: how likely each rank is looked at, learned in several
 ways, and the clicks of a better ranker from the log of another. Then, with FOLDER/ctr, on the public log of a shop that
@@ -29,7 +29,7 @@ from sameitem.rerank.interleaving import team_drafts
 
 QUERIES, CANDIDATES, PLACES = 2000, 30, 10
 SEARCHES = (5_000, 20_000, 100_000)
-GAIN = 0.1  # clicks that the new ranker gets more than the logged one
+GAIN = 0.1  # clicks that the better ranker gets more than the logged one, the worse one less
 REPEATS = 10
 BINS = 20  # of the logged ranker's score
 TRUE = ByPosition()
@@ -40,7 +40,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     started = time.process_time()
     parts = [ranks_table(options.seed), clicks_table(options.seed)]
@@ -51,10 +50,7 @@ def main() -> None:
         f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}, "
         f"{time.process_time() - started:.0f} s of processor time."
     )
-    text = "\n\n".join((about, *parts))
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    print("\n\n".join((about, *parts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +123,16 @@ WAYS: dict[str, Callable[[Log], Reals]] = {
 }
 
 
-def world(seed: int, users: Users) -> tuple[Rankers, NDArray[np.intp], NDArray[np.intp]]:
-    """Return queries, and the orders of the logged and of a better ranker."""
+def world(seed: int, users: Users, gain: float) -> tuple[Rankers, NDArray[np.intp], NDArray[np.intp]]:
+    """Return queries, and the orders of the logged ranker and of one that gets so many more clicks."""
     rankers = Rankers.draw(np.random.default_rng(seed), queries=QUERIES, candidates=CANDIDATES, alike=0.5)
-    noise, _ = rankers.better_b(users, PLACES, gain=GAIN)
+    noise, _ = rankers.better_b(users, PLACES, gain=gain)
     return rankers, *rankers.orders(1.0, noise)
 
 
 def ranks_table(seed: int) -> str:
     """Return how far learned chances of being looked at are off, over repeated logs."""
-    rankers, a, b = world(seed, TRUE)
+    rankers, a, b = world(seed, TRUE, GAIN)
     truth = TRUE.examined(PLACES)
     made = [
         f"Chances of looking at ranks 1 to {PLACES}: mean error and mean size of the error over ranks, % of the truth "
@@ -167,15 +163,15 @@ def ranks_table(seed: int) -> str:
 
 
 def clicks_table(seed: int) -> str:
-    """Return the estimated gain of a better ranker from the log of another one, over repeated logs."""
+    """Return the estimated gains of other rankers from the log of one, over repeated logs."""
     count = SEARCHES[1]
     made = [
-        f"Clicks that a ranker with {100 * GAIN:g} % more would get, from {count:,} searches of the other one's order "
-        f"(of the same {PLACES} places in another order): true gain, mean estimate, spread of the estimates, share of "
-        f"95 % intervals that hold the truth, effective clicks ({REPEATS} logs).",
+        f"Clicks that other rankers would get, from {count:,} searches of one ranker's order (the same {PLACES} places "
+        "in another order), %: true gain, mean estimate, spread of the estimates, share of the 95 % intervals that lie "
+        f"above 0, that hold the truth; effective clicks ({REPEATS} logs).",
         "",
-        "| users | chances of looking | true gain, % | estimated | spread | intervals hold it | effective clicks |",
-        "|---|---|---|---|---|---|---|",
+        "| users | chances of looking | true gain | estimated | spread | above 0 | hold it | effective clicks |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     everybody: dict[str, Users] = {
         "by position": TRUE,
@@ -183,43 +179,52 @@ def clicks_table(seed: int) -> str:
         "cascade, one click": FromTheTop(satisfied=1.0),
     }
     for title, users in everybody.items():
-        rankers, a, b = world(seed, users)
-        shown = a[:, :PLACES]
-        places = np.empty_like(a)
-        np.put_along_axis(places, b, np.broadcast_to(np.arange(CANDIDATES), b.shape), axis=1)
-        of_shown = np.take_along_axis(places, shown, axis=1)  # places in the better order
-        new = np.argsort(np.argsort(of_shown, axis=1), axis=1)
-        attraction = np.take_along_axis(rankers.attraction, shown, axis=1)
-        best = np.take_along_axis(attraction, np.argsort(new, axis=1), axis=1)
-        true = users.expected(best).mean() / users.expected(attraction).mean() - 1
-        found: dict[str, list[tuple[Interval, float]]] = {}
-        for repeat in range(REPEATS):
-            draw = np.random.default_rng([seed, repeat])
-            log = logged(rankers, a, 1.0, users, draw, count)
-            mixed = interleaved(rankers, a, b, users, draw, count)
-            chances = {
-                "none: clicks stay where they are": np.ones(PLACES),
-                "click rate of the rank": by_rank(log),
-                f"{BINS} groups of the score": by_score(log),
-                "swapped by coins": by_swaps(mixed),
-            }
-            if users is TRUE:
-                chances["true"] = TRUE.examined(PLACES)
-            number = np.repeat(np.arange(count), PLACES)
-            rank = np.tile(np.arange(1, PLACES + 1), count)
-            for name, examined in chances.items():
-                order = new[log.query].ravel() + 1
-                got = reordered(number, rank, order, log.clicked.ravel(), examined, draw, resamples=200)
-                found.setdefault(name, []).append((got.change, got.effective))
-        for name, results in found.items():
-            gains = np.array([change.mean for change, _ in results])
-            held = np.mean([change.low <= true <= change.high for change, _ in results])
-            effective = np.mean([number for _, number in results])
-            made.append(
-                f"| {title} | {name} | {100 * true:+.1f} | {100 * gains.mean():+.1f} | {100 * gains.std(ddof=1):.1f} | "
-                f"{100 * held:.0f} % | {effective:,.0f} |"
-            )
+        for gain in (GAIN, 0.0, -GAIN):
+            true, found = estimates(seed, users, gain, count)
+            for name, results in found.items():
+                gains = np.array([change.mean for change, _ in results])
+                above = np.mean([change.low > 0 for change, _ in results])
+                held = np.mean([change.low <= true <= change.high for change, _ in results])
+                effective = np.mean([number for _, number in results])
+                made.append(
+                    f"| {title} | {name} | {100 * true:+.1f} | {100 * gains.mean():+.1f} | "
+                    f"{100 * gains.std(ddof=1):.1f} | {100 * above:.0f} | {100 * held:.0f} | {effective:,.0f} |"
+                )
     return "\n".join(made)
+
+
+def estimates(
+    seed: int, users: Users, gain: float, count: int
+) -> tuple[float, dict[str, list[tuple[Interval, float]]]]:
+    """Return what another ranker really gains, and what is estimated with several chances of looking."""
+    rankers, a, b = world(seed, users, gain)
+    shown = a[:, :PLACES]
+    places = np.empty_like(a)
+    np.put_along_axis(places, b, np.broadcast_to(np.arange(CANDIDATES), b.shape), axis=1)
+    new = np.argsort(np.argsort(np.take_along_axis(places, shown, axis=1), axis=1), axis=1)
+    attraction = np.take_along_axis(rankers.attraction, shown, axis=1)
+    reordered_attraction = np.take_along_axis(attraction, np.argsort(new, axis=1), axis=1)
+    true = users.expected(reordered_attraction).mean() / users.expected(attraction).mean() - 1
+    found: dict[str, list[tuple[Interval, float]]] = {}
+    for repeat in range(REPEATS):
+        draw = np.random.default_rng([seed, repeat])
+        log = logged(rankers, a, 1.0, users, draw, count)
+        mixed = interleaved(rankers, a, b, users, draw, count)
+        chances = {
+            "click rate of the rank": by_rank(log),
+            "assumed: 1 / log2(rank + 1)": 1 / np.log2(np.arange(2, PLACES + 2)),
+            f"{BINS} groups of the score": by_score(log),
+            "swapped by coins": by_swaps(mixed),
+        }
+        if users is TRUE:
+            chances["true"] = TRUE.examined(PLACES)
+        number = np.repeat(np.arange(count), PLACES)
+        rank = np.tile(np.arange(1, PLACES + 1), count)
+        for name, examined in chances.items():
+            order = new[log.query].ravel() + 1
+            got = reordered(number, rank, order, log.clicked.ravel(), examined, draw, resamples=200)
+            found.setdefault(name, []).append((got.change, got.effective))
+    return float(true), found
 
 
 def shop_table(folder: Path, seed: int) -> str:

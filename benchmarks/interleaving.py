@@ -1,21 +1,21 @@
 """How many searches it takes to find a ranker that gets 2 % more clicks: team draft beside a split of the users.
 
-python benchmarks/interleaving.py [--experiments 200] [--seed 1] [--out FOLDER]
+python benchmarks/interleaving.py [--experiments 200] [--seed 1] [--plot FILE.svg]
 
 Simulated: users of known habits, rankers of known worth (`click_models.py`). For each pair of habits and rankers so
 many experiments between two equal rankers, and so many with B 2 % better in expected clicks a search, each run by the
-library (`rerank.interleaving`, `metrics.sequential`) until it says how it ends. Writes interleaving.md, .json and .svg.
+library (`rerank.interleaving`, `metrics.sequential`) until it says how it ends.
 """
 
 import argparse
 import datetime
-import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -46,27 +46,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--experiments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path, help="SVG to write")
     options = parser.parse_args()
     started = time.process_time()
     rows = []
     for name, users in USERS.items():
         for relation, alike in ALIKE.items():
             rows.append({"users": name, "rankers": relation, **pair(users, alike, options.experiments, options.seed)})
-            print(json.dumps(rows[-1]), flush=True)
+            print(f"{name}, {relation}: done", file=sys.stderr)
     rules = stop_rules()
-    print(rules)
-    if options.out is not None:
-        about = (
-            f"`python benchmarks/interleaving.py --experiments {options.experiments} --seed {options.seed}`, "
-            f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores (one used), NumPy "
-            f"{np.__version__}, {time.process_time() - started:.0f} s of processor time."
-        )
-        content = {"about": about, "rule": asdict(RULE), "rows": rows}
-        (options.out / "interleaving.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        (options.out / "interleaving.svg").write_text(plot(rows), encoding="utf-8")
-        (options.out / "interleaving_tables.md").write_text(f"{about}\n\n{tables(rows)}\n\n{rules}\n", encoding="utf-8")
-    print(tables(rows))
+    about = (
+        f"`python benchmarks/interleaving.py --experiments {options.experiments} --seed {options.seed}`, "
+        f"{datetime.date.today().isoformat()}, {platform.machine()}, {os.cpu_count()} cores (one used), NumPy "
+        f"{np.__version__}, {time.process_time() - started:.0f} s of processor time."
+    )
+    print(f"{about}\n\n{tables(rows)}\n\n{rules}")
+    if options.plot is not None:
+        options.plot.write_text(plot(rows), encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,13 +326,13 @@ def _share(interval: dict[str, float]) -> str:
     return f"{100 * interval['share']:.1f} ({100 * interval['low']:.1f}-{100 * interval['high']:.1f})"
 
 
-WIDTH, ROW, LEFT, RIGHT, TOP = 980, 34, 250, 40, 84
+WIDTH, ROW, LEFT, RIGHT, TOP = 980, 34, 250, 40, 96
 
 
 def plot(rows: list[dict[str, Any]]) -> str:
     """Return an SVG: searches until B is found, of every experiment, beside what a split takes."""
-    ticks = [100, 1000, 10_000, 100_000]
-    low, high = math.log10(50), math.log10(300_000)
+    ticks = [3_000, 10_000, 30_000, 100_000]
+    low, high = math.log10(2_000), math.log10(140_000)
     height = TOP + ROW * len(rows) + 60
 
     def x(count: float) -> float:
@@ -368,8 +364,8 @@ def plot(rows: list[dict[str, Any]]) -> str:
         ".with_looks{fill:#d55e00;stroke:#d55e00}.fixed{stroke:#d55e00;stroke-width:2}"
     )
     legend = (
-        "Box and line: interleaving (10-90 % of the experiments, all; the bar is the median). Split of the users at "
-        "the same power: diamond with the same looks, cross with one."
+        "Interleaving: line = all experiments, box = 10 to 90 %, bar = median.",
+        "Split of the users, same power: diamond = with as many looks, on average; cross = with one look.",
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
@@ -377,7 +373,8 @@ def plot(rows: list[dict[str, Any]]) -> str:
         f"<title>Searches until a ranker with 2 % more clicks is found</title><style>{style}</style>"
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
         f'<text class="title" x="20" y="28">Searches until a ranker with 2 % more clicks is found (simulated)</text>'
-        f'<text class="small" x="20" y="50">{legend}</text>{"".join(parts)}'
+        f'<text class="small" x="20" y="48">{legend[0]}</text><text class="small" x="20" y="66">{legend[1]}</text>'
+        f"{''.join(parts)}"
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{height - 6}" text-anchor="middle">searches</text></svg>\n'
     )
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from sameitem.clicks.log import Session
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, Session
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.metrics.intervals import Interval, ratio_interval
 from sameitem.pipeline.experiment import read_mark
+from sameitem.rerank.interleaving import BOTH, A, B
 
 Reals = NDArray[np.float64]
 CLIP = 10.0  # a click counts at most so many times
@@ -45,9 +45,10 @@ def impressions(sessions: Iterable[Session]) -> Impressions:
         dismissed = {event.rank for event in session.events if event.type == "dismiss"}
         clicked = {event.rank for event in session.events if event.type in CLICK_TYPES} - dismissed
         mark = read_mark(session.search.experiment)
-        upper = swapped_ranks(mark.teams if mark else "")
-        for place, shown in enumerate(session.search.shown):
-            swap = shown.rank - place + upper[place] - 1 if place < len(upper) and upper[place] else 0
+        places = session.search.shown
+        is_first_page = mark is not None and places and places[0].rank == 1
+        upper = swapped_ranks(mark.teams) if mark and is_first_page else [0] * len(places)
+        for shown, swap in zip(places, upper, strict=True):
             rows.append((number, shown.rank, shown.rank in clicked, swap))
     query, rank, clicks, swapped = (np.array(column) for column in zip(*rows, strict=True)) if rows else _nothing()
     return Impressions(query.astype(np.int64), rank.astype(np.int64), clicks.astype(np.bool_), swapped.astype(np.int64))
@@ -60,18 +61,23 @@ def _nothing() -> tuple[Reals, Reals, Reals, Reals]:
 def swapped_ranks(teams: str) -> list[int]:
     """Return for each place of an interleaved list the upper rank of the two whose items a coin could have exchanged.
 
-    0 where both rankers agreed, or where the list ends between the two.
+    0 where both rankers agreed, where the list ends between the two, and from where on the letters do not come in pairs
+    (a list of which something was left out).
 
     Args:
-        teams: as `rerank.interleaving` gives them.
+        teams: from the first place on, as `rerank.interleaving` gives them.
     """
     ranks = [0] * len(teams)
     place = 0
     while place + 1 < len(teams):
-        if {teams[place], teams[place + 1]} == {"A", "B"}:
-            ranks[place] = ranks[place + 1] = place + 1
+        pair = teams[place : place + 2]
+        if pair[0] == BOTH:
             place += 1
-        place += 1
+        elif set(pair) == {A, B}:
+            ranks[place] = ranks[place + 1] = place + 1
+            place += 2
+        else:
+            break
     return ranks
 
 
