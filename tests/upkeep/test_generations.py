@@ -392,7 +392,7 @@ class TestHeldOutQueries:
         assert [query.image for query in found] == [models.query_photos.path(ContentHash(photos[n])) for n in expected]
         assert 0 < len(found) < 10
 
-    def test_ask_a_photo_once_whoever_searched_with_it_and_take_all_they_clicked_for_right(self, models: Shop) -> None:
+    def test_ask_a_photo_once_whoever_searched_with_it(self, models: Shop) -> None:
         photo = next(f"{n:064x}" for n in range(1000) if is_held_out(f"{n:064x}"))
         self.keep(models, int(photo, 16))
         for n, product in enumerate(("P01", "P02", "P01")):
@@ -411,7 +411,32 @@ class TestHeldOutQueries:
         assert held_out_queries(models) == []
         self.record(models, 4, photo, {"P03": "purchase", "P02": "click", "P04": "click"})
         (query,) = held_out_queries(models)
-        assert (query.product_id, query.others) == ("P03", ("P02", "P04"))
+        assert (query.product_id, query.others) == ("P03", ())  # bought
+
+    @pytest.mark.parametrize(
+        ("events", "right"),
+        [
+            ((("P01", "click"), ("P02", "click")), ["P02"]),
+            ((("P02", "click"), ("P01", "click"), ("P02", "click")), ["P02"]),
+            ((("P01", "cart"), ("P02", "click")), ["P01"]),
+            ((("P01", "cart"), ("P02", "cart"), ("P03", "click")), ["P01", "P02"]),
+            ((("P01", "cart"), ("P02", "purchase")), ["P02"]),
+            ((("P01", "click"), ("P02", "click"), ("P02", "dismiss")), ["P01"]),
+            ((("P01", "click"), ("P01", "dismiss")), []),
+        ],
+    )
+    def test_take_for_right_what_the_search_ended_with(
+        self, models: Shop, events: tuple[tuple[str, str], ...], right: list[str]
+    ) -> None:
+        photo = next(f"{n:064x}" for n in range(1000) if is_held_out(f"{n:064x}"))
+        self.keep(models, int(photo, 16))
+        search_id = self.record(models, 1, photo, {})
+        made = [
+            Event(f"e{n}", search_id, kind, ProductId(product))  # type: ignore[arg-type]
+            for n, (product, kind) in enumerate(events)
+        ]
+        assert models.clicks.record_events(made).stored == len(made)
+        assert [product for query in held_out_queries(models) for product in (query.product_id, *query.others)] == right
 
     @staticmethod
     def held_out_photo(shop: Shop, file: Path) -> Photo:

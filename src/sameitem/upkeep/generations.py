@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import CLICK_TYPES, Session
+from sameitem.clicks.log import Session
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
 from sameitem.core.jobs import Cancelled
 from sameitem.core.records import ContentHash, ProductId
@@ -185,9 +185,9 @@ def _labelled(shop: Shop, queries: Path | None) -> list[LabelledQuery]:
 def held_out_queries(shop: Shop) -> list[LabelledQuery]:
     """Return the newest held-out photos that were searched with and clicked for, and are still there.
 
-    Right is what was clicked, by whoever searched with the photo. Users click on what they are shown, so that these
-    queries lean towards the model that answered them: what it did not show cannot be clicked. A new model is therefore
-    measured too low, not too high; labelled photos lean to nobody (docs/decisions/0017-what-the-loop-publishes.md).
+    Right is what each search with the photo ended with. Users click on what they are shown, so that these queries lean
+    towards the model that answered them: what it did not show cannot be clicked. A new model is therefore measured too
+    low, not too high; labelled photos lean to nobody (docs/decisions/0017-what-the-loop-publishes.md).
     """
     chosen: OrderedDict[Path, dict[ProductId, None]] = OrderedDict()
     for session in shop.clicks.sessions():
@@ -203,7 +203,14 @@ def held_out_queries(shop: Shop) -> list[LabelledQuery]:
 
 
 def _chosen(session: Session) -> list[ProductId]:
-    """Return the products that were clicked and not dismissed, in the order of the clicks."""
+    """Return what a search ended with: what was bought, else put in the cart, else clicked last, and not dismissed.
+
+    Who goes on after a click has mostly not found it: the clicks before the last one speak for how alike the first hits
+    looked, which is what the model that is live thinks.
+    """
     dismissed = {event.product_id for event in session.events if event.type == "dismiss"}
-    clicked = (event.product_id for event in session.events if event.type in CLICK_TYPES)
-    return [product_id for product_id in dict.fromkeys(clicked) if product_id not in dismissed]
+    for kind in ("purchase", "cart", "click"):
+        found = [event.product_id for event in session.events if event.type == kind]
+        if chosen := [product_id for product_id in dict.fromkeys(found) if product_id not in dismissed]:
+            return [next(one for one in reversed(found) if one in chosen)] if kind == "click" else chosen
+    return []

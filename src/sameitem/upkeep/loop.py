@@ -398,7 +398,10 @@ def _new_ranker(
             return _nothing(reason)
         version, before = f"{LOOP}{identity}", ranking.active(shop)
         notes.setdefault("ranker", {"before": before, "version": version})
-        metrics = ranking.train(shop, name=version, seed=job.arguments["seed"], hear=steps.hearing("ranker"))
+        try:
+            metrics = ranking.train(shop, name=version, seed=job.arguments["seed"], hear=steps.hearing("ranker"))
+        except InputError as error:
+            return _nothing(str(error))
         judgement = ranking.gate(shop, version)
         notes["ranker"] |= {"metrics": dict(metrics), "gate": asdict(judgement), "published": judgement.passed}
         if not judgement.passed:
