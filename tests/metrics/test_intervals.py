@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.core.errors import InputError, ShapeError
-from sameitem.metrics.intervals import bootstrap_interval, paired_interval, ratio_interval
+from sameitem.metrics.intervals import bootstrap_interval, paired_interval, ratio_interval, wilson_interval
 
 
 @settings(deadline=None)
@@ -92,3 +92,30 @@ class TestARatio:
         for below in (np.zeros(1), -one, np.full(1, np.nan)):
             with pytest.raises(InputError, match="below the line"):
                 ratio_interval(one, below, np.zeros(1, np.int64), generator)
+
+
+class TestAShareOfTrials:
+    """The score interval."""
+
+    @pytest.mark.parametrize(
+        ("successes", "trials", "low", "high"),  # worked out from Wilson's formula by hand
+        [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (1, 100, 0.0018, 0.0545)],
+    )
+    def test_has_the_ends_of_the_formula(self, successes: int, trials: int, low: float, high: float) -> None:
+        interval = wilson_interval(successes, trials)
+        assert interval.mean == successes / trials
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
+
+    @given(trials=st.integers(1, 10**9), share=st.floats(0, 1))
+    def test_holds_the_share_and_lies_in_0_to_1(self, trials: int, share: float) -> None:
+        interval = wilson_interval(round(share * trials), trials)
+        assert 0 <= interval.low <= interval.mean <= interval.high <= 1
+
+    def test_without_a_trial_is_everything(self) -> None:
+        interval = wilson_interval(0, 0)
+        assert (interval.mean, interval.low, interval.high) == (0.0, 0.0, 1.0)
+
+    @pytest.mark.parametrize(("successes", "trials"), [(-1, 3), (4, 3)])
+    def test_of_more_successes_than_trials_is_refused(self, successes: int, trials: int) -> None:
+        with pytest.raises(InputError, match="of 0 to trials"):
+            wilson_interval(successes, trials)

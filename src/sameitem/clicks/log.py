@@ -37,6 +37,7 @@ MAX_BATCH = 1_000  # events of one call
 MAX_SHOWN = 1_000  # entries of one shown list
 MAX_PER_SEARCH = 2_000  # events one search may gather
 MAX_KEY = 128  # characters of an event id, search id, user id or session id
+IS_ACT = text("type <> 'impression'")  # something a user did, not only saw
 _LATEST = 4_102_444_800.0  # 2100-01-01
 _AT_ONCE = 1_000
 
@@ -61,7 +62,7 @@ searches = Table(
     Column("evidence", TEXT, nullable=False, server_default=text("''")),
     Column("experiment", TEXT, nullable=False, server_default=text("''")),
     Index("searches_search_id", "search_id", unique=True),
-    Index("searches_at", "at", "number"),
+    Index("searches_at", "at", "number", "category_id"),  # the category: days are counted without reading the lists
     Index("searches_user_id", "user_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -81,6 +82,14 @@ events = Table(
     Index("events_event_id", "event_id", unique=True),
     Index("events_search_id", "search_id", "number"),
     Index("events_user_id", "user_id", "number"),
+    Index(
+        "events_acts",  # few beside the impressions; a query must say `IS_ACT` in these words to use it
+        "received_at",
+        "search_id",
+        "type",
+        sqlite_where=IS_ACT,
+        postgresql_where=IS_ACT,
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -222,7 +231,7 @@ class ClickLog:
             for part in _parts(list(by_search)):
                 query = select(searches.c.search_id, searches.c.shown).where(searches.c.search_id.in_(part))
                 for row in connection.execute(query):
-                    shown = _shown_of(row.shown)
+                    shown = shown_of(row.shown)
                     for index in by_search[row.search_id]:
                         places[index] = _place(batch[index], shown)
         return places
@@ -329,14 +338,15 @@ def _search_of(row: Row[Any]) -> Search:
         model_version=row.model_version,
         user_id=row.user_id,
         session_id=row.session_id,
-        shown=_shown_of(row.shown),
+        shown=shown_of(row.shown),
         ranker_version=row.ranker_version,
         evidence=row.evidence,
         experiment=row.experiment,
     )
 
 
-def _shown_of(shown: str) -> tuple[Shown, ...]:
+def shown_of(shown: str) -> tuple[Shown, ...]:
+    """Return the places of a list as a row of `searches` holds it."""
     return tuple(Shown(*place) for place in json.loads(shown))
 
 

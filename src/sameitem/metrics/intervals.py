@@ -1,5 +1,6 @@
 """How far a measured mean can be trusted."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,24 @@ def bootstrap_interval(
     means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
     low, high = np.quantile(means, (0.025, 0.975))
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """Return the share of successes and its 95 % score interval; without a trial nothing is known: 0 to 1.
+
+    Raises:
+        InputError: successes are not 0 to trials.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
+    """
+    if not 0 <= successes <= trials:
+        raise InputError(f"need successes of 0 to trials, got {successes} of {trials}")
+    if trials == 0:
+        return Interval(0.0, 0.0, 1.0)
+    share, z = successes / trials, 1.959964
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def paired_interval(
