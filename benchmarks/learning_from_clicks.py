@@ -439,7 +439,6 @@ def believe_all(shop: Shop, out: Path) -> None:
         Distances(near, near, near),
         pictures_of=pictures_of,
         rules=rules,
-        user_key=b"experiment",
         tally=tally,
     )
     write_triplets(out, triplets, tally)

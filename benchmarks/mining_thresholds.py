@@ -18,8 +18,9 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageFilter
 
+from sameitem.clicks.log import CLICK_TYPES
 from sameitem.clicks.triplet_file import read_triplets
-from sameitem.clicks.triplets import CLICK_TYPES, Triplet
+from sameitem.clicks.triplets import Triplet
 from sameitem.core.jobs import run_job
 from sameitem.core.records import Pixels, ProductId
 from sameitem.core.settings import load_settings

@@ -4,7 +4,8 @@
 
 Photos are real files: those of FOLDER (searched for *.jpg), else user photos of the drawn demo shop. Gallery features
 are drawn: features of those photos plus noise, so that every query has a neighbourhood. The server runs as a process of
-its own with one client that sends one photo after the other.
+its own with one client that sends one photo after the other; the kinds of queries take turns. A ranker is active, trained on
+drawn clicks; every product has counts, and the user who searches has a history.
 """
 
 import argparse
@@ -23,11 +24,14 @@ from typing import Any
 import numpy as np
 import urllib3
 from numpy.typing import NDArray
+from sqlalchemy import insert
 
 from sameitem.catalog.store import Listing, NewImage
+from sameitem.clicks.counts import product_counts
+from sameitem.clicks.log import Event, Search, Shown
 from sameitem.core.database import write
 from sameitem.core.photo_store import decode_stored
-from sameitem.core.records import ImageKind, Photo, Product, ProductId, Quality
+from sameitem.core.records import ImageId, ImageKind, Photo, Product, ProductId, Quality
 from sameitem.core.settings import load_settings
 from sameitem.engine.build import COLOUR_BINS, seal, write_index
 from sameitem.engine.certificate import certify
@@ -35,12 +39,22 @@ from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
 from sameitem.engine.versions import new_version, publish, start_build
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
+from sameitem.pipeline.rankers import RankerManifest, activate_ranker, add_ranker
 from sameitem.pipeline.shop import Shop
+from sameitem.rerank.features import FEATURES
+from sameitem.rerank.training import train_ranker
 from sameitem.upkeep.demo_shop import draw_shop
 from sameitem.upkeep.founding import found_shop
 
 BATCH = 2_000
 IMAGES_PER_PRODUCT = 4
+USER = "user-1"
+RUNS: dict[str, dict[str, str]] = {
+    "ranked": {"user_id": USER},
+    "by looks": {"user_id": USER, "rerank": "false"},
+    "ranked, filtered 5 %": {"user_id": USER, "filter": "price < 50"},
+}
+TURN = 20  # queries of a kind, before it is the next one's turn
 QUALITY = Quality(100.0, 128.0, 50.0, 0.0, 0.0, 0.5)
 
 
@@ -88,8 +102,38 @@ def _fill(folder: Path, files: Sequence[Path], images: int) -> Shop:
     print(f"catalogue of {images:,} images: {time.perf_counter() - begun:.1f} s", file=sys.stderr)
     begun = time.perf_counter()
     _publish(shop, real, embedder.version)
+    _rank(shop)
     print(f"index: {time.perf_counter() - begun:.1f} s", file=sys.stderr)
     return shop
+
+
+def _rank(shop: Shop) -> None:
+    """Give every product counts and a user a history, and activate a ranker that learned from drawn clicks."""
+    generator = np.random.default_rng(6)
+    ids = [product.product_id for product in shop.catalogue.products()]
+    rows = [
+        {
+            "product_id": one,
+            "shown": int(seen),
+            "examined": seen / 2,
+            "clicks": int(seen / 20),
+            "carts": 0,
+            "purchases": 0,
+        }
+        for one, seen in zip(ids, generator.integers(1, 500, len(ids)).tolist(), strict=True)
+    ]
+    with write(shop.database) as connection:
+        connection.execute(insert(product_counts), rows)
+    shown = tuple(Shown(rank, one, "a", ImageId(rank), 0.5) for rank, one in enumerate(ids[:60], 1))
+    shop.clicks.record_search(Search("s", time.time(), "", None, "", "i", "m", USER, "", shown))
+    clicks = [Event(f"e{rank}", "s", "click", place.product_id, user_id=USER) for rank, place in enumerate(shown)]
+    assert shop.clicks.record_events(clicks).stored == len(clicks)
+    features = generator.normal(size=(20_000, len(FEATURES)))
+    odds = features[:, 0] + np.sin(2 * features[:, 4]) + features[:, 7] * features[:, 10] - 3
+    ranker = train_ranker(features, generator.random(len(odds)) < 1 / (1 + np.exp(-odds)), FEATURES, seed=0)
+    print(f"ranker: {len(ranker.trees.roots)} trees, {len(ranker.trees.feature)} nodes", file=sys.stderr)
+    add_ranker(shop.rankers_root, ranker, RankerManifest("drawn", "", shop.active_model, 0, 0, "", ""))
+    activate_ranker(shop.rankers_root, "drawn")
 
 
 def _listing(number: int, photos: Sequence[Photo]) -> Listing:
@@ -160,42 +204,47 @@ def _query(shop: Shop, files: Sequence[Path], queries: int) -> dict[str, Any]:
     address = next(word for word in server.stderr.readline().split() if word.startswith("http"))
     try:
         with urllib3.PoolManager() as pool:
-            runs = {
-                "plain": {},
-                "filtered 5 %": {"filter": "price < 50"},
-            }
-            return {name: _measure(pool, address, files, queries, fields) for name, fields in runs.items()}
+            return _measure(pool, address, files, queries)
     finally:
         server.terminate()
         server.wait()
 
 
-def _measure(
-    pool: urllib3.PoolManager, address: str, files: Sequence[Path], queries: int, fields: dict[str, str]
-) -> dict[str, Any]:
+def _measure(pool: urllib3.PoolManager, address: str, files: Sequence[Path], queries: int) -> dict[str, Any]:
     for path in files[:20]:
-        _send(pool, address, path, fields)
-    before, times = _cpu(pool, address), []
-    stages: dict[str, list[float]] = {}
-    for i in range(queries):
-        begun = time.perf_counter()
-        answer = _send(pool, address, files[i % len(files)], fields)
-        times.append(1e3 * (time.perf_counter() - begun))
-        for stage, ms in answer["took_ms"].items():
-            stages.setdefault(stage, []).append(ms)
-    after = _cpu(pool, address)
+        for fields in RUNS.values():
+            _send(pool, address, path, fields)
+    times: dict[str, list[float]] = {name: [] for name in RUNS}
+    stages: dict[str, dict[str, list[float]]] = {name: {} for name in RUNS}
+    cpu: dict[str, dict[str, float]] = {name: {} for name in RUNS}
+    before = _cpu(pool, address)
+    for start in range(0, queries, TURN):
+        for name, fields in RUNS.items():
+            for i in range(start, min(start + TURN, queries)):
+                begun = time.perf_counter()
+                answer = _send(pool, address, files[i % len(files)], fields)
+                times[name].append(1e3 * (time.perf_counter() - begun))
+                for stage, ms in answer["took_ms"].items():
+                    stages[name].setdefault(stage, []).append(ms)
+            after = _cpu(pool, address)
+            for stage in stages[name]:
+                cpu[name][stage] = cpu[name].get(stage, 0.0) + after[stage] - before.get(stage, 0.0)
+            before = after
     return {
-        "queries": queries,
-        "p50_ms": float(np.percentile(times, 50)),
-        "p99_ms": float(np.percentile(times, 99)),
-        "stages": {
-            stage: {
-                "p50_ms": float(np.percentile(values, 50)),
-                "p99_ms": float(np.percentile(values, 99)),
-                "cpu_ms": 1e3 * (after[stage] - before[stage]) / queries,
-            }
-            for stage, values in stages.items()
-        },
+        name: {
+            "queries": queries,
+            "p50_ms": float(np.percentile(times[name], 50)),
+            "p99_ms": float(np.percentile(times[name], 99)),
+            "stages": {
+                stage: {
+                    "p50_ms": float(np.percentile(values, 50)),
+                    "p99_ms": float(np.percentile(values, 99)),
+                    "cpu_ms": 1e3 * cpu[name][stage] / queries,
+                }
+                for stage, values in stages[name].items()
+            },
+        }
+        for name in RUNS
     }
 
 

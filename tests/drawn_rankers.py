@@ -1,7 +1,11 @@
 """Rankers drawn at random, to score and to store."""
 
+from pathlib import Path
+
 import numpy as np
 
+from sameitem.pipeline.rankers import RankerManifest, add_ranker
+from sameitem.rerank.features import FEATURES
 from sameitem.rerank.ranker import Ranker, Trees
 
 
@@ -29,6 +33,14 @@ def draw_ranker(seed: int, *, trees: int = 7, depth: int = 4, features: int = 5)
         generator.normal(size=features),
         float(generator.normal()),
     )
+
+
+def add_drawn(root: Path, version: str, *, seed: int = 0) -> Ranker:
+    """Add a drawn ranker of the features that are served to a shop's."""
+    drawn = draw_ranker(seed, features=len(FEATURES))
+    ranker = Ranker(FEATURES, drawn.trees, drawn.middle, drawn.spread, drawn.dense, drawn.bias)
+    add_ranker(root, ranker, RankerManifest(version, "2026-11-26T00:00:00+00:00", "base-2", 10, 5, "a", "b"))
+    return ranker
 
 
 def draw_features(seed: int, rows: int, features: int = 5) -> np.ndarray:

@@ -121,7 +121,11 @@ def test_mistakes_end_in_one_line_and_their_exit_code(tmp_path: Path, built_fold
         (("search",), 2, ""),
         (("nonsense",), 2, "nonsense"),
         (("index", "rollback", "x", "--shop", built_folder), 4, "there are"),
-        (("serve", "--shop", tmp_path / "shop", "--host", "0.0.0.0"), 1, "reverse proxy"),
+        (("serve", "--shop", tmp_path / "shop", "--host", "0.0.0.0"), 1, "sameitem keys create"),
+        (("serve", "--shop", tmp_path / "shop", "--set", "serve.require_keys=true"), 1, "sameitem keys create"),
+        (("keys", "create", "till", "--scope", "root", "--shop", tmp_path / "shop"), 1, "search, events, write, admin"),
+        (("keys", "create", "till", "--shop", tmp_path / "shop"), 2, "--scope"),
+        (("keys", "revoke", "none", "--shop", tmp_path / "shop"), 4, "keys list"),
     ]
     for arguments, status, word in cases:
         done = sameitem(*arguments)

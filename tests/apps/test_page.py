@@ -179,10 +179,25 @@ def create_shop_app(shop: Shop) -> FastAPI:
             async with request.form() as form:
                 asked = {name: value if isinstance(value, str) else await value.read() for name, value in form.items()}
             asked |= {"box": json.loads(asked["box"])} if "box" in asked else {}
-        asked["authorization"] = request.headers.get("authorization")
+        asked["key"] = request.cookies.get("key")
         shop.asked.append(asked)
         answer = shop.script(asked)
         return answer if isinstance(answer, Response) else JSONResponse({"search_id": f"s{len(shop.asked)}"} | answer)
+
+    @app.post("/v1/login")
+    async def post_login(request: Request) -> Response:
+        key = (await request.json())["key"]
+        if key != "k1":
+            return problem(401, "wrong_key", "Wrong key.")
+        response = JSONResponse({"name": "till", "scopes": ["search"]})
+        response.set_cookie("key", key, httponly=True, samesite="strict")
+        return response
+
+    @app.post("/v1/logout")
+    def post_logout() -> Response:
+        response = JSONResponse({})
+        response.delete_cookie("key")
+        return response
 
     @app.post("/v1/events")
     async def post_events(request: Request) -> dict[str, int]:
@@ -808,15 +823,49 @@ def test_offline_is_said_and_the_search_starts_again_with_the_connection(
     expect(cards(page)).to_have_count(12)
 
 
-def test_a_shop_with_keys_asks_for_one_and_uses_it(page: Page, shop: Shop) -> None:
-    def script(asked: Answer) -> Answer | Response:
-        return answer_with([result(1)]) if asked["authorization"] == "Bearer k1" else problem(401, "no_key", "No key.")
+def asks_for_a_key(asked: Answer) -> Answer | Response:
+    return answer_with([result(1)]) if asked["key"] == "k1" else problem(401, "no_key", "No key.")
 
-    shop.script = script
+
+def test_a_shop_with_keys_asks_for_one_and_goes_on_with_the_search(page: Page, shop: Shop) -> None:
+    shop.script = asks_for_a_key
     choose(page, shop)
-    page.get_by_label("Access key").fill("k1")
-    page.get_by_role("button", name="Use this key").click()
+    expect(notice(page)).to_contain_text("This shop asks for an access key.")
+    expect(page.locator("#live")).to_have_text("This shop asks for an access key.")
+    expect(page.locator(".skeleton")).to_have_count(0)
+    page.get_by_label("Access key").fill(" k1 ")
+    page.get_by_label("Access key").press("Enter")
     expect(cards(page)).to_have_count(1)
+    expect(page.locator("#results-title")).to_be_focused()
+    assert page.evaluate("[document.cookie, JSON.stringify(localStorage)].join().includes('k1')") is False
+
+
+def test_a_wrong_key_is_said_and_can_be_corrected(page: Page, shop: Shop) -> None:
+    shop.script = asks_for_a_key
+    choose(page, shop)
+    field = page.get_by_label("Access key")
+    field.fill("k2")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#key-error")).to_contain_text("This key is not accepted")
+    expect(field).to_be_focused()
+    expect(field).to_have_accessible_description(re.compile("This key is not accepted"))
+    field.fill("k1")
+    field.press("Enter")
+    expect(cards(page)).to_have_count(1)
+
+
+def test_signing_out_takes_results_and_key_away(page: Page, shop: Shop) -> None:
+    shop.script = asks_for_a_key
+    choose(page, shop)
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    page.get_by_label("Access key").fill("k1")
+    page.get_by_label("Access key").press("Enter")
+    expect(cards(page)).to_have_count(1)
+    page.get_by_role("button", name="Sign out").click()
+    expect(cards(page)).to_have_count(0)
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    page.set_input_files("#file", photo_file())
+    expect(page.get_by_label("Access key")).to_be_visible()
 
 
 def test_grey_cards_stand_in_while_a_search_runs_and_nothing_jumps(page: Page, shop: Shop) -> None:

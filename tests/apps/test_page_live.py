@@ -15,6 +15,7 @@ import pytest
 from live import Client, live_server
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import DemoShop
+from shops import copied, open_shop
 
 pytest.importorskip("playwright", reason="the dev extra's playwright is not installed")
 from playwright.sync_api import Browser, Page, expect
@@ -118,3 +119,66 @@ def test_a_pasted_photo_works_on_a_phone_in_chinese(browser: Browser, server: Cl
     assert first["y"] == second["y"]  # two columns
     assert width == 390  # nothing sticks out
     assert len(list(shop.clicks.sessions())) == 1
+
+
+@pytest.fixture
+def locked(built_folder: Path, tmp_path: Path) -> Iterator[tuple[Client, str]]:
+    """The server of a shop that asks for keys, and a key for its page."""
+    shop = open_shop(copied(built_folder, tmp_path / "locked"), serve={"require_keys": True})
+    with live_server(shop) as client:
+        yield client, shop.keys.create("page", ["search", "events"])[1]
+    shop.close()
+
+
+def test_who_has_a_key_signs_in_by_keyboard_searches_sees_pictures_and_signs_out(
+    browser: Browser, locked: tuple[Client, str], photo: Path
+) -> None:
+    server, key = locked
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto(server.address)
+    field = page.get_by_label("Access key")
+    expect(field).to_be_visible()
+    keep(page, "8-key")
+    field.fill(key[:-1])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#key-error")).to_contain_text("not accepted")
+    keep(page, "9-key-wrong")
+    field.fill(key)
+    field.press("Enter")
+    expect(page.get_by_role("button", name="Choose a photo").first).to_be_focused()
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer(page, photo.read_bytes())})
+    settle(page)
+    expect(cards(page).first.locator("img")).not_to_have_js_property("naturalWidth", 0)
+    keep(page, "10-signed-in")
+    assert [cookie["httpOnly"] for cookie in context.cookies()] == [True]
+    assert key not in page.evaluate("document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })")
+    page.get_by_role("button", name="Sign out").click()
+    expect(field).to_be_visible()
+    assert context.cookies() == []
+    context.close()
+
+
+def test_a_search_that_needs_a_key_goes_on_once_there_is_one_on_a_phone_in_chinese(
+    browser: Browser, locked: tuple[Client, str], photo: Path
+) -> None:
+    server, key = locked
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, locale="zh-CN", has_touch=True, is_mobile=True
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto(server.address)
+    page.set_input_files("#file", photo)
+    settle(page)
+    field = page.locator("[data-notice-place=results]").get_by_label("访问密钥")
+    keep(page, "11-phone-key")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    field.fill(key)
+    page.get_by_role("button", name="使用此密钥").click()
+    expect(cards(page).first).to_be_visible()
+    keep(page, "12-phone-signed-in")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()

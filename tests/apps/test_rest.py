@@ -73,7 +73,7 @@ def test_fields_cut_results_down(client: Client, photo: bytes) -> None:
     assert client.search(photo, fields="nonsense").status == 422
 
 
-@pytest.mark.parametrize("name", ["rerank", "verify", "group_by_object"])
+@pytest.mark.parametrize("name", ["verify", "group_by_object"])
 def test_what_is_not_built_yet_is_refused_not_ignored(client: Client, photo: bytes, name: str) -> None:
     answer = client("POST", "/v1/search", json={"image_base64": base64.b64encode(photo).decode(), name: True})
     assert answer.status == 422

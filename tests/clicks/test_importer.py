@@ -60,7 +60,7 @@ class Bench:
     fetched: list[str]
 
     def __post_init__(self) -> None:
-        self.clicks = ClickLog(self.engine, clock=lambda: 5e8)
+        self.clicks = ClickLog(self.engine, b"s" * 32, clock=lambda: 5e8)
         self.table = JobTable(self.engine)
         self.photos = PhotoStore(self.folder / "query-photos")
         self.log = self.folder / "in" / "log.jsonl"
@@ -135,7 +135,8 @@ def test_a_search_is_in_the_log_with_its_list_its_events_and_its_photo(bench: Be
         (1, "lamp", "front.jpg"),
         (2, "mug", "two"),
     ]
-    assert (session.search.at, session.search.user_id, session.search.category_id) == (1e9, "u", "home")
+    user = bench.clicks.pseudonym("u")
+    assert (session.search.at, session.search.user_id, session.search.category_id) == (1e9, user, "home")
     assert sorted((e.type, e.product_id, e.rank, e.ts) for e in session.events) == [
         ("click", "lamp", 1, 1e9),
         ("purchase", "mug", 2, 1e9 + 60),
@@ -292,7 +293,7 @@ def test_events_that_a_kill_left_out_come_with_the_next_import(bench: Bench) -> 
             raise Killed
 
     with pytest.raises(Killed):
-        bench.run(clicks=Dying(bench.engine))
+        bench.run(clicks=Dying(bench.engine, b"s" * 32))
     assert [session.events for session in bench.sessions()] == [()]
     assert bench.run().events == 1
     assert len(bench.sessions()[0].events) == 1

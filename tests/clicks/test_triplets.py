@@ -70,7 +70,6 @@ def mined(sessions: Sequence[Session], rules: MiningRules = RULES) -> tuple[list
             Distances(on_a_line, on_a_line, on_a_line),
             pictures_of=pictures_of,
             rules=rules,
-            user_key=b"key",
             tally=tally,
         )
     )
@@ -211,22 +210,11 @@ def test_a_long_list_gives_no_more_triplets_than_the_limit_nearest_ranks_first()
     assert sum(triplet.weight for triplet in triplets) == pytest.approx(1)
 
 
-def test_users_are_told_apart_without_their_names() -> None:
+def test_the_user_of_a_triplet_is_the_user_of_its_search_else_the_session() -> None:
     log = [session(["0.5", "9"], [1], search_id=f"t{n}", user=user) for n, user in enumerate(["ann", "bob", "ann", ""])]
-    first, second, third, nobody = (triplet.user for triplet in mined(log)[0])
-    assert first == third != second
-    assert nobody == ""
-    other_key = list(
-        mine(
-            log[:1],
-            Distances(on_a_line, on_a_line, on_a_line),
-            pictures_of=pictures_of,
-            rules=RULES,
-            user_key=b"another",
-            tally=Tally(),
-        )
-    )
-    assert other_key[0].user != first
+    assert [triplet.user for triplet in mined(log)[0]] == ["ann", "bob", "ann", ""]
+    one = replace(log[3], search=replace(log[3].search, session_id="evening"))
+    assert [triplet.user for triplet in mined([one])[0]] == ["evening"]
 
 
 def test_what_lies_between_the_thresholds_is_what_the_user_made_of_it_or_nothing() -> None:
@@ -247,7 +235,6 @@ def test_images_are_compared_with_clicked_images_on_a_scale_of_their_own() -> No
             Distances(on_a_line, on_a_line, between_images),
             pictures_of=pictures_of,
             rules=replace(RULES, same_item=0.6, other_item=0.7),
-            user_key=b"",
             tally=Tally(),
         )
         return [triplet.negative for triplet in found]
@@ -275,7 +262,6 @@ def test_sessions_are_taken_one_by_one() -> None:
         Distances(on_a_line, on_a_line, on_a_line),
         pictures_of=pictures_of,
         rules=RULES,
-        user_key=b"",
         tally=Tally(),
     )
     assert [next(found).positive for _ in range(3)] == ["0.5"] * 3
@@ -292,7 +278,6 @@ def test_a_distance_of_another_shape_is_refused() -> None:
                 Distances(flat, flat, flat),
                 pictures_of=pictures_of,
                 rules=RULES,
-                user_key=b"",
                 tally=Tally(),
             )
         )

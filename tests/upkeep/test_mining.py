@@ -1,7 +1,6 @@
 """A shop's click log to triplets."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,12 +20,9 @@ from sameitem.features.cache import CachedRows, FeatureCache
 from sameitem.features.subject import Subject, centred_views, detected_part, part_of, user_subjects
 from sameitem.pipeline.generations import ACTIVE
 from sameitem.pipeline.online import Searcher, SearchRequest
-from sameitem.pipeline.shop import Shop
+from sameitem.pipeline.shop import PHOTO_FEATURES, Shop
 from sameitem.upkeep.mining import (
-    KEY,
-    KEY_BYTES,
     LEAST_IMAGES,
-    PHOTO_FEATURES,
     fused_models,
     mine_shop,
     mining_rules,
@@ -117,7 +113,6 @@ class TestASimulatedLog:
     def test_is_mined_to_the_same_triplets_again(self, clicked: Shop, tmp_path: Path) -> None:
         first, second = (mine_shop(clicked, tmp_path / name, hear=silent).file for name in ("a", "b"))
         assert list(read_triplets(first)) == list(read_triplets(second))
-        assert (clicked.folder / KEY).stat().st_mode & 0o777 == 0o600
 
     def test_needs_no_picture_twice(self, clicked: Shop, tmp_path: Path) -> None:
         version = clicked.base_embedder.version
@@ -314,30 +309,6 @@ class TestAShop:
         active = {"format": 1, "version": base, "previous": ["deleted", "older"]}
         (finder.models_root / ACTIVE).write_text(json.dumps(active), encoding="utf-8")
         assert fused_models(finder) == (base,)
-
-    def test_has_a_key_that_nobody_else_can_read_at_any_moment(
-        self, finder: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        modes: list[int] = []
-        rename = Path.rename
-
-        def noting(path: Path, target: Path) -> Path:
-            if target.name == KEY:
-                modes.append(path.stat().st_mode & 0o777)
-            return rename(path, target)
-
-        monkeypatch.setattr(Path, "rename", noting)
-        before = os.umask(0)
-        try:
-            mine_shop(finder, tmp_path / "t.parquet", versions=[MODEL], hear=silent)
-        finally:
-            os.umask(before)
-        assert modes == [0o600]
-
-    def test_is_not_mined_with_a_damaged_key(self, finder: Shop, tmp_path: Path) -> None:
-        (finder.folder / KEY).write_bytes(b"cut")
-        with pytest.raises(InputError, match=f"need {KEY_BYTES} bytes, got 3; restore it from the backup"):
-            mine_shop(finder, tmp_path / "t.parquet", versions=[MODEL], hear=silent)
 
 
 def assert_same(found: Subject, expected: Subject) -> None:

@@ -41,7 +41,6 @@ from sameitem.apps.schemas import (
     SlowAnswer,
 )
 from sameitem.clicks.figures import (
-    DAY_S,
     FIRST_PAGE,
     DayCounts,
     LoggedSearch,
@@ -49,6 +48,7 @@ from sameitem.clicks.figures import (
     count_by_day,
     find_misses,
 )
+from sameitem.clicks.log import DAY_S
 from sameitem.core.boxes import scale_box
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.filters import parse_filter, product_value

@@ -5,10 +5,34 @@ from dataclasses import asdict
 from typing import Any
 
 from sameitem.apps.schemas import ResultAnswer
+from sameitem.clicks.log import Search
 from sameitem.core.errors import InputError
-from sameitem.core.records import Box
+from sameitem.core.records import Box, ContentHash
 from sameitem.pipeline.online import Result, SearchAnswer
 from sameitem.pipeline.same_item import Judgement
+from sameitem.pipeline.shop import Shop
+
+
+def user_answer(shop: Shop, user_id: str, *, request_id: str) -> dict[str, Any]:
+    """Return everything that is kept of a user; of other users' searches only this user's events."""
+    pseudonym = shop.clicks.pseudonym(user_id)
+    sessions = shop.clicks.sessions_of(user_id)
+    return {
+        "request_id": request_id,
+        "pseudonym": pseudonym,
+        "searches": [_logged(shop, session.search) for session in sessions if session.search.user_id == pseudonym],
+        "events": [asdict(event) for session in sessions for event in session.events],
+    }
+
+
+def _logged(shop: Shop, search: Search) -> dict[str, Any]:
+    photo = search.photo_hash
+    values = asdict(search) | {"photo_is_kept": bool(photo) and shop.query_photos.has(ContentHash(photo))}
+    values["box"] = None if search.box is None else box_answer(search.box)
+    return values
+
+
+EFFECTS = 8  # features of the ranker that an explanation names
 
 
 def search_answer(
@@ -36,6 +60,7 @@ def search_answer(
         "index_version": answer.index_version,
         "index_time": answer.index_time,
         "model_version": answer.model_version,
+        "ranker_version": answer.ranker_version,
         "took_ms": answer.took_ms,
         "query": {
             "category_id": answer.category_id,
@@ -70,10 +95,19 @@ def _explained_query(answer: SearchAnswer) -> dict[str, Any]:
         "model": [asdict(category) for category in answer.model_categories],
         "vote": [asdict(category) for category in answer.knn_categories],
         "searched_categories": list(answer.searched_categories),
+        "voters": [
+            {
+                "image_id": voter.image_id,
+                "image_url": f"/v1/images/{voter.image_id}",
+                "category": voter.category,
+                "share": round(voter.share, 6),
+            }
+            for voter in answer.voters
+        ],
     }
 
 
-def _explained_result(why: Judgement) -> dict[str, Any]:
+def _explained_result(result: Result, why: Judgement) -> dict[str, Any]:
     return {
         "squared_distance": round(why.squared_distance, 6),
         "cosine": round(why.cosine, 6),
@@ -84,6 +118,15 @@ def _explained_result(why: Judgement) -> dict[str, Any]:
         "lead": round(why.lead, 6),
         "curve": {"source": why.curve_source, **asdict(why.curve)},
         "probability": round(why.score, 6),
+        "visual_rank": result.visual_rank,
+        "quality": [
+            {
+                "feature": one.feature,
+                "value": None if one.value is None else round(one.value, 6),
+                "effect": round(one.effect, 6),
+            }
+            for one in result.effects[:EFFECTS]
+        ],
     }
 
 
@@ -96,7 +139,7 @@ def _result(result: Result, *, explain: bool) -> dict[str, Any]:
         "category_id": result.category_id,
         "score": round(result.score, 6),
         "visual_score": round(result.visual_score, 6),
-        "quality_score": None,
+        "quality_score": None if result.quality is None else round(result.quality, 6),
         "same_item": None,
         "duplicates": len(result.duplicates),
         "duplicate_products": [asdict(listing) for listing in result.duplicates],
@@ -108,7 +151,7 @@ def _result(result: Result, *, explain: bool) -> dict[str, Any]:
         "image_url": f"/v1/images/{image.image_id}",
         "attributes": dict(product.attributes),
         "custom_content": image.custom_content,
-        "explain": _explained_result(result.judgement) if explain else None,
+        "explain": _explained_result(result, result.judgement) if explain else None,
     }
 
 

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +31,21 @@ app = typer.Typer(
 )
 index_app = typer.Typer(help="Index versions: list, show, compact, roll back.", no_args_is_help=True)
 models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
+rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
+experiment_app = typer.Typer(help="Compare two rankers by what users click.", no_args_is_help=True)
+clicks_app = typer.Typer(help="The click log: export, erase a user, delete what is old.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
+app.add_typer(rankers_app, name="rankers")
 app.add_typer(train_app, name="train")
 app.add_typer(bench_app, name="bench")
+app.add_typer(keys_app, name="keys")
+app.add_typer(experiment_app, name="experiment")
+app.add_typer(clicks_app, name="clicks")
 app.add_typer(config_app, name="config")
 
 ShopOption = Annotated[
@@ -173,6 +183,66 @@ def import_clicks(
     return EXIT_SET_ASIDE if result["set_aside"] else 0
 
 
+@clicks_app.command("export")
+def clicks_export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To write: .jsonl or .parquet.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; default: everything.")
+    ] = None,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Write the click log as a file that `import-clicks` reads; users are pseudonyms, photos content hashes."""
+    from sameitem.clicks.export import export_clicks
+
+    with _opened(context, shop, settings) as opened:
+        begin = since.replace(tzinfo=UTC).timestamp() if since else 0.0
+        done = export_clicks(file.absolute(), opened.clicks.sessions(since=begin))
+        if as_json:
+            _print_json({"file": str(done.file), "sessions": done.sessions, "events": done.events})
+        else:
+            typer.echo(f"{done.sessions:,} searches with {done.events:,} events: {done.file}")
+
+
+@clicks_app.command("erase")
+def clicks_erase(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="The user's id, as searches and events name it.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Remove every trace of a user: searches, events, counts, photos, and what was made of them; servers may run on."""
+    from sameitem.upkeep.erasure import erase_user
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        erased = erase_user(opened, user)
+        if as_json:
+            _print_json(asdict(erased))
+        else:
+            terminal.show_erasure(erased)
+
+
+@clicks_app.command("prune")
+def clicks_prune(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """Delete searches, events and photos that are past their days; every build does so, too."""
+    from sameitem.pipeline.retention import prune_shop
+
+    with _opened(context, shop, settings) as opened:
+        pruned = prune_shop(opened, time.time())
+        if as_json:
+            _print_json(asdict(pruned))
+        else:
+            typer.echo(
+                f"Deleted {pruned.searches:,} searches, {pruned.events:,} events, {pruned.photos:,} photos of searches "
+                f"and {pruned.catalogue_photos:,} photos that no image of the catalogue shows."
+            )
+
+
 @app.command()
 def mine(
     context: typer.Context,
@@ -206,6 +276,13 @@ def simulate(
         typer.Option(metavar="CSV", help="What is searched with: image, product_id. Default: edited catalogue images."),
     ] = None,
     url: Annotated[str, typer.Option(help="A running server of this shop. Default: one of our own for the run.")] = "",
+    key: Annotated[
+        str,
+        typer.Option(
+            envvar="SAMEITEM_KEY",
+            help="API key for --url, scopes search and events; better in $SAMEITEM_KEY: others see command lines.",
+        ),
+    ] = "",
     seed: SeedOption = 0,
     shop: ShopOption = None,
     as_json: JsonOption = False,
@@ -217,7 +294,7 @@ def simulate(
     if photos is not None and not photos.is_file():
         raise NotFoundError(f"no file {photos}")
     with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        report = simulate_over_http(opened, sessions, photos=photos, url=url, seed=seed, tell=terminal.tell)
+        report = simulate_over_http(opened, sessions, photos=photos, url=url, key=key, seed=seed, tell=terminal.tell)
         if as_json:
             _print_json(asdict(report))
         else:
@@ -267,6 +344,7 @@ def search(
             categories=(category,) if category else (),
             filter=filter_,
             num=num,
+            explain=explain,
         )
         answer = Searcher(opened).search(request)
         if as_json:
@@ -579,6 +657,75 @@ def models_import(
             )
 
 
+# ---- rankers ----
+
+
+@rankers_app.command("list")
+def rankers_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """List the rankers of the shop, newest first."""
+    from sameitem.pipeline.rankers import list_rankers
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        versions = list_rankers(opened.rankers_root)
+        if as_json:
+            _print_json({"active": opened.active_ranker, "versions": versions})
+        else:
+            terminal.show_rankers(versions)
+
+
+@rankers_app.command("compare")
+def rankers_compare(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(metavar="A", help="A ranker, or looks.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Estimate from the newest clicks, which neither learned from, how many each order would get."""
+    from sameitem.upkeep.ranking import compare_rankers
+
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        comparison = compare_rankers(opened, before, after)
+        if as_json:
+            _print_json({"before_version": before, "after_version": after, **comparison.as_json()})
+        else:
+            terminal.show_orders(before, after, comparison)
+
+
+@rankers_app.command("activate")
+def rankers_activate(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="V", help="A ranker; looks = by looks alone.")],
+    force: Annotated[bool, typer.Option("--force", help="Switch whatever the gate says.")] = False,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Ask the gate, and order by this ranker from the next search on."""
+    from sameitem.upkeep.ranking import switch_ranker
+
+    with _opened(context, shop, settings) as opened:
+        generations = switch_ranker(opened, version, force=force)
+        _say_ranker(asdict(generations), as_json)
+
+
+@rankers_app.command("rollback")
+def rankers_rollback(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Order by the ranker before the active one again."""
+    from sameitem.pipeline.rankers import roll_back_ranker
+
+    with _opened(context, shop, None) as opened:
+        _say_ranker(asdict(roll_back_ranker(opened.rankers_root)), as_json)
+
+
+def _say_ranker(generations: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(generations)
+    else:
+        typer.echo(f"{generations['version']} orders the first results from the next search on.")
+
+
 # ---- training ----
 
 
@@ -617,6 +764,25 @@ def train_category(
     _train(context, shop, settings, as_json, model="category", triplets="", minutes=None, seed=seed, name=name)
 
 
+@train_app.command("ranker")
+def train_ranker(
+    context: typer.Context,
+    seed: SeedOption = 0,
+    name: NameOption = "",
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Train the order of the first results from the click log's older searches; the newer ones judge it."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        arguments = {"model": "ranker", "seed": seed, "name": name}
+        result = _run_job(opened, "train", arguments, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_ranker_training(result)
+
+
 def _train(
     context: typer.Context, shop: Path | None, settings: list[str] | None, as_json: bool, **arguments: Any
 ) -> None:
@@ -627,6 +793,129 @@ def _train(
             _print_json(result)
         else:
             terminal.show_training(result, opened.active_model)
+
+
+# ---- API keys ----
+
+
+@keys_app.command("create")
+def keys_create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Whom the key is for.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What it opens: search, events, write or admin (all). Several: repeat it.")
+    ],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """Make an API key; it is printed this once and cannot be had again."""
+    with _opened(context, shop, settings) as opened:
+        key, text = opened.keys.create(name, scope)
+        if as_json:
+            _print_json({"key": text, **asdict(key)})
+        else:
+            typer.echo(text)
+            typer.echo(f"Key {key.id} opens {', '.join(key.scopes)}. Keep it: it is not shown again.", err=True)
+
+
+@keys_app.command("list")
+def keys_list(
+    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
+) -> None:
+    """List the API keys that were made, without their secrets."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        made = opened.keys.list()
+        if as_json:
+            _print_json({"keys": [asdict(key) for key in made]})
+        else:
+            terminal.show_keys(made)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `sameitem keys list` tells it.")],
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> None:
+    """End an API key for good; servers refuse it within a second."""
+    with _opened(context, shop, settings) as opened:
+        key = opened.keys.revoke(key_id)
+        if as_json:
+            _print_json(asdict(key))
+        else:
+            typer.echo(f"Key {key.id} ({key.name}) is revoked.")
+
+
+# ---- experiments ----
+
+RankerArgument = Annotated[str, typer.Argument(metavar="RANKER", help="A ranker version, or `looks`: looks alone.")]
+
+
+@experiment_app.command("start")
+def experiment_start(
+    context: typer.Context,
+    a: RankerArgument,
+    b: RankerArgument,
+    share: Annotated[float, typer.Option(help="Of users whose searches take part, above 0, up to 1.")] = 1.0,
+    worth: Annotated[
+        float, typer.Option(help="Smallest preference worth finding: wins of B - wins of A, share of decided searches.")
+    ] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Chance that one of two equal rankers is called better.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Chance that a preference worth finding is found.")] = 0.9,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix the orders of two rankers in every list of some users; their clicks say which one is better."""
+    import time
+
+    from sameitem.metrics.sequential import StopRule, plan
+    from sameitem.upkeep.experiments import start_experiment
+
+    with _opened(context, shop, None) as opened:
+        rule = StopRule(alpha=alpha, power=power, worth=worth)
+        started = start_experiment(opened, a, b, share=share, rule=rule, now=time.time())
+        if as_json:
+            _print_json(asdict(started) | {"most": plan(rule).most})
+        else:
+            typer.echo(
+                f"Experiment {started.id} is running: A is {a}, B is {b}.\n"
+                f"It is decided after at most {plan(rule).most:,} searches in which one of both gets more clicks: "
+                "`sameitem experiment show`."
+            )
+
+
+@experiment_app.command("show")
+def experiment_show(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """Show how the running experiment stands, and whether it is decided."""
+    import time
+
+    from sameitem.upkeep.experiments import show_experiment
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        shown = show_experiment(opened, now=time.time()).as_json()
+        if as_json:
+            _print_json(shown)
+        else:
+            terminal.show_experiment(shown)
+
+
+@experiment_app.command("stop")
+def experiment_stop(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
+    """End the running experiment; how it stood is kept. The active ranker stays what it is."""
+    import time
+
+    from sameitem.upkeep.experiments import stop_experiment
+
+    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
+        shown = stop_experiment(opened, now=time.time()).as_json()
+        if as_json:
+            _print_json(shown)
+        else:
+            terminal.show_experiment(shown)
+            typer.echo(f"Stopped; kept in experiments/{shown['id']}.json.")
 
 
 # ---- settings ----

@@ -1,7 +1,8 @@
 """A thread that keeps a server's gallery up with the catalogue and with what is published.
 
 Every server process holds what was added since the build in memory, as the change log tells it. One of them, whoever
-holds the lock, computes the features that nobody knows yet, for all of them, and asks for a compaction when one is due.
+holds the lock, computes the features that nobody knows yet, for all of them, asks for a compaction when one is due, and
+counts what was shown and clicked.
 """
 
 import fcntl
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from sameitem.clicks.counts import take_in
 from sameitem.core.errors import SameItemError, UnavailableError
 from sameitem.pipeline.compaction import is_due
 from sameitem.pipeline.online import Searcher
@@ -21,6 +23,7 @@ from sameitem.pipeline.shop import Shop
 LOCK = ".follow.lock"
 BUSY_S, IDLE_S = 0.04, 0.1  # between two looks: while something changes, and else
 DUE_S = 1.0  # between two looks whether a compaction is due
+COUNT_S = 2.0  # between two counts of searches and events
 CALM_S = 2.0  # without a change, after which nothing changes
 SULK_S = 5.0  # after an error
 _log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ class Follower:
             os.close(self._lock)
 
     def _run(self) -> None:
-        last_change, last_look, wait_s = 0.0, 0.0, 0.0
+        last_change, last_look, last_count, wait_s = 0.0, 0.0, 0.0, 0.0
         while not self._stopped.wait(wait_s):
             begun = time.monotonic()
             try:
@@ -55,6 +58,9 @@ class Follower:
                 if is_first and begun - last_look > DUE_S:
                     last_look = begun
                     self._compact()
+                if is_first and begun - last_count > COUNT_S:
+                    last_count = begun
+                    take_in(self._shop.database)
                 is_calm = time.monotonic() - last_change > CALM_S
                 # computing takes turns with queries: as long a rest as it took
                 wait_s = max(IDLE_S if is_calm else BUSY_S, min(1.0, time.monotonic() - begun))

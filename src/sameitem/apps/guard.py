@@ -22,6 +22,7 @@ from sameitem.core.settings import ServeSettings
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 ENCODED_SLASH = "\0"  # stands in a path for a slash that was sent as %2F: part of a name, not of the path
+USERS = "/v1/users/"
 UNLIMITED = ("/v1/imports",)  # bodies that are streamed to the disk
 _log = logging.getLogger(__name__)
 _SLASH = re.compile(b"%2f", re.IGNORECASE)
@@ -60,7 +61,7 @@ class Guard:
         except (_TooLong, _TooSlow) as error:
             await answer.instead(_stopped(scope, error), scope, receive)
         except Exception:  # the outermost loop of the service
-            _log.exception("request %s %s %s failed", scope["request_id"], scope["method"], scope["path"])
+            _log.exception("request %s %s %s failed", scope["request_id"], scope["method"], _logged(scope["path"]))
             detail = "something went wrong on our side; the log has it under this request_id"
             await answer.instead(problem(scope, 500, "internal", "Internal error", detail, []), scope, receive)
         finally:
@@ -73,17 +74,38 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if not self._settings.open_to_network and name not in (*LOOPBACK, *self._settings.hosts):
+        is_checked = is_local(self._settings) or self._settings.hosts
+        if is_checked and name not in (*LOOPBACK, *self._settings.hosts):
             detail = f"this server answers to {', '.join(LOOPBACK[:3])} and serve.hosts, not to {name[:100]!r}"
             return problem(scope, 403, "forbidden", "Not allowed", detail, [])
         origin = headers.get("origin")
-        own = {f"{scheme}://{host}" for scheme in ("http", "https")}
-        if origin and scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin not in own:
+        if origin and scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin not in _own_origins(headers):
             allowed = self._settings.cors_origins
             if origin not in allowed and "*" not in allowed:
                 detail = f"pages of {origin[:200]!r} may not write here; add the origin to serve.cors_origins"
                 return problem(scope, 403, "forbidden", "Not allowed", detail, [])
         return None
+
+
+def is_local(settings: ServeSettings) -> bool:
+    """Return whether the server listens on loopback, so that only programs of this machine reach it directly."""
+    return settings.host in LOOPBACK
+
+
+def is_own_page(headers: Headers) -> bool:
+    """Return whether a request comes from a page of this server, or from no page at all; told by what browsers send."""
+    origin = headers.get("origin")
+    from_own_site = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    return from_own_site and (origin is None or origin in _own_origins(headers))
+
+
+def _own_origins(headers: Headers) -> set[str]:
+    return {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
+
+
+def _logged(path: str) -> str:
+    """Return a path as it may be logged: without a user's id."""
+    return f"{USERS}..." if path.startswith(USERS) else path
 
 
 class _TooLong(Exception):

@@ -76,13 +76,13 @@ def _rest() -> str:
         "# REST interface",
         "",
         "The machine-readable document is served at `/openapi.json`. Errors are RFC 9457 problem details with `code`,",
-        "`request_id` and `errors[{field, reason}]`.",
+        "`request_id` and `errors[{field, reason}]`. Where keys are needed, and how they are sent: [keys](../keys.md).",
         "",
     ]
     document = app.openapi()
     for path, methods in document["paths"].items():
         for method, route in methods.items():
-            lines += [f"## `{method.upper()} {path}`", "", route["description"], ""]
+            lines += [f"## `{method.upper()} {path}`", "", route["description"], "", *_scope(route)]
             for parameter in route.get("parameters", []):
                 text = parameter.get("description") or parameter["schema"].get("description") or ""
                 lines.append(f"- `{parameter['name']}` ({parameter['in']}) {text}".rstrip())
@@ -92,6 +92,10 @@ def _rest() -> str:
                 "",
             ]
     return "\n".join(lines)
+
+
+def _scope(route: dict[str, Any]) -> list[str]:
+    return [f"- needs a key with the scope `{scheme['key'][0]}`" for scheme in route["security"] if "key" in scheme]
 
 
 def _body(route: dict[str, Any], schemas: dict[str, Any]) -> list[str]:

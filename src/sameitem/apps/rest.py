@@ -22,9 +22,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from sameitem.apps.access import Access, AccessCheck, describe
 from sameitem.apps.admin import add_admin
-from sameitem.apps.answers import box_answer, search_answer
+from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
+from sameitem.apps.login import add_login
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
 from sameitem.apps.routes import Json
@@ -51,11 +53,14 @@ from sameitem.apps.schemas import (
     ProductAnswer,
     ProductBody,
     ProductsAnswer,
+    RankersAnswer,
     RollbackBody,
     SearchAnswerBody,
     SearchBody,
     TaxonomyAnswer,
     TrainBody,
+    UserAnswer,
+    UserErased,
 )
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.store import Listing as NewListing
@@ -64,28 +69,34 @@ from sameitem.core.database import write
 from sameitem.core.errors import AccessError, InputError, NotFoundError, SameItemError, UnavailableError
 from sameitem.core.filters import parse_filter, product_value
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
+from sameitem.core.settings import ServeSettings
 from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
 from sameitem.pipeline.online import Searcher, SearchRequest
+from sameitem.pipeline.rankers import list_rankers, roll_back_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.pipeline.versions import show_versions, switch_version
+from sameitem.upkeep.erasure import erase_user
+from sameitem.upkeep.ranking import switch_ranker
 
 PAGE = Path(__file__).parent / "page"
 UPLOADS = "uploads"
 MODEL_JOBS = ("train", "compare", "activate")
 _log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
-_NOT_BUILT = ("rerank", "verify", "group_by_object", "text")
+_NOT_BUILT = ("verify", "group_by_object", "text")
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
     for status, text in {
         400: "malformed",
-        403: "not allowed from there",
+        401: "no key, or a wrong one",
+        403: "the key may not, or not from there",
         404: "not found",
         409: "does not fit the present state",
         413: "too large",
         415: "not an image format we take",
         422: "fields wrong",
+        429: "too many requests",
         503: "no index is ready",
     }.items()
 }
@@ -101,39 +112,59 @@ _IMAGE_TYPES = (
 )
 
 
-def create_app(shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None]) -> FastAPI:
+def create_app(
+    shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None], settings: ServeSettings | None = None
+) -> FastAPI:
     """Build the REST application and the search page around an opened shop.
 
     Args:
         shop: its parts are called from worker threads.
         searcher: answers its queries.
         wake_runner: is called when a job was queued and some runner should take it.
+        settings: how the application is served; default: as the shop's settings say.
     """
+    settings = settings or shop.settings.serve
+    access = Access(lambda: shop.keys.valid(), settings)
     app = FastAPI(title="sameitem", version="1", docs_url=None, redoc_url=None, responses=_PROBLEMS)
     measures = Measures()
     _add_search(app, shop, searcher, measures)
     _add_product_images(app, shop, searcher)  # before the products: their paths are longer
     _add_products(app, shop)
     _add_events(app, shop)
+    _add_users(app, shop)
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
+    _add_rankers(app, shop)
     _add_health(app, searcher, measures)
+    add_login(app, access, Json)
     add_admin(app, shop, searcher, measures, wake_runner)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
-    if shop.settings.serve.cors_origins:
+    _describe_access(app)
+    app.add_middleware(AccessCheck, access=access, routes=app.routes)
+    if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(shop.settings.serve.cors_origins),
+            allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type"],
-            expose_headers=["X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(Guard, settings=shop.settings.serve, max_body_bytes=_max_body(shop), measures=measures)
+    app.add_middleware(Guard, settings=settings, max_body_bytes=_max_body(shop), measures=measures)
     return app
+
+
+def _describe_access(app: FastAPI) -> None:
+    """Let the OpenAPI document say which key each route needs."""
+    plain = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        return app.openapi_schema if app.openapi_schema is not None else describe(plain(), app.routes)
+
+    app.openapi = with_keys  # type: ignore[method-assign]
 
 
 # ---- search ----
@@ -210,8 +241,10 @@ def _search_request(shop: Shop, body: SearchBody, photo: bytes | None) -> Search
         start=body.start,
         score_threshold=body.score_threshold,
         distinct_product=body.distinct_product,
+        rerank=body.rerank,
         user_id=body.user_id,
         session_id=body.session_id,
+        explain=body.explain,
     )
 
 
@@ -375,7 +408,22 @@ def _add_events(app: FastAPI, shop: Shop) -> None:
             )
             for event in body.events
         ]
-        return Json({"request_id": _request_id(request), **asdict(shop.clicks.record_events(batch))})
+        return Json({"request_id": _request_id(request), **asdict(shop.clicks.take_events(batch))})
+
+
+# ---- users ----
+
+
+def _add_users(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/users/{user_id}", responses=_ok(UserAnswer))
+    def get_user(request: Request, user_id: str) -> Response:
+        """Return everything that is kept of a user: their searches, and events on them and of theirs."""
+        return Json(user_answer(shop, _id(user_id), request_id=_request_id(request)))
+
+    @app.delete("/v1/users/{user_id}", responses=_ok(UserErased))
+    def erase(request: Request, user_id: str) -> Response:
+        """Remove every trace of a user from the database and the shop's files; may take a minute."""
+        return Json({"request_id": _request_id(request), **asdict(erase_user(shop, _id(user_id)))})
 
 
 # ---- operations ----
@@ -493,6 +541,29 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
         job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
         wake_runner()
         return Json(_operation(job, _request_id(request)), status_code=202)
+
+
+# ---- rankers ----
+
+
+def _add_rankers(app: FastAPI, shop: Shop) -> None:
+    @app.get("/v1/rankers", responses=_ok(RankersAnswer))
+    def get_rankers(request: Request) -> Response:
+        """Return the rankers with their metrics; the active one orders the first results."""
+        versions = list_rankers(shop.rankers_root)
+        return Json({"request_id": _request_id(request), "active": shop.active_ranker, "versions": versions})
+
+    @app.post("/v1/rankers:activate", responses=_ok(RankersAnswer))
+    def activate_ranker(request: Request, body: ActivateBody) -> Response:
+        """Ask the gate, and order by another ranker from the next search on; `looks` is by looks alone."""
+        switch_ranker(shop, body.version, force=body.force)
+        return get_rankers(request)
+
+    @app.post("/v1/rankers:rollback", responses=_ok(RankersAnswer))
+    def rollback_ranker(request: Request) -> Response:
+        """Order by the ranker before the active one again."""
+        roll_back_ranker(shop.rankers_root)
+        return get_rankers(request)
 
 
 # ---- health ----

@@ -59,10 +59,10 @@ class SearchBody(Body):
         default=0, ge=0, le=1, description="leave out results whose `score`, a probability, is lower"
     )
     distinct_product: bool = Field(default=True, description="one result per product")
-    user_id: str = Field(default="", max_length=128, description="pseudonymous")
-    session_id: str = Field(default="", max_length=128)
+    user_id: str = Field(default="", max_length=128, description="kept as a keyed hash only")
+    session_id: str = Field(default="", max_length=128, description="kept as a keyed hash only")
     fields: list[str] | None = Field(default=None, max_length=50, description="fields of a result to return")
-    rerank: bool | None = Field(default=None, description="not built yet: true is answered with 422")
+    rerank: bool = Field(default=True, description="order the first 60 by looks and quality; false: by looks alone")
     verify: bool | None = Field(default=None, description="not built yet: true is answered with 422")
     explain: bool = Field(default=False, description="say of the query and of each result how its score came about")
     group_by_object: bool | None = Field(default=None, description="not built yet: true is answered with 422")
@@ -99,6 +99,15 @@ class ObjectAnswer(BaseModel):
     score: float = Field(description="how sure the model is, 0..1")
 
 
+class VoterAnswer(BaseModel):
+    """A labelled image that voted for the category."""
+
+    image_id: int
+    image_url: str
+    category: str = Field(description="its leaf")
+    share: float = Field(description="of all votes, 0..1")
+
+
 class ExplainedQueryAnswer(BaseModel):
     """What led to the category and to what was searched."""
 
@@ -107,6 +116,7 @@ class ExplainedQueryAnswer(BaseModel):
     model: list[CategoryAnswer] = Field(description="what the model alone says, best first; empty: it knows none")
     vote: list[CategoryAnswer] = Field(description="what the most alike labelled images say; empty: there are none")
     searched_categories: list[str] = Field(description="what the search was limited to; empty = nothing")
+    voters: list[VoterAnswer] = Field(description="the labelled images whose votes weigh most")
 
 
 class QueryAnswer(BaseModel):
@@ -153,8 +163,16 @@ class CurveAnswer(BaseModel):
     slope: float
 
 
+class EffectAnswer(BaseModel):
+    """What one feature of the ranker does to a quality score."""
+
+    feature: str
+    value: float | None = Field(description="null: nobody said")
+    effect: float = Field(description="change of the log odds against the usual value; above 0 it raises the score")
+
+
 class ExplainedResultAnswer(BaseModel):
-    """How a score came about."""
+    """How a score came about, and its place."""
 
     squared_distance: float = Field(description="of the features of query and image, 0..4")
     cosine: float = Field(description="1 - squared_distance / 2")
@@ -168,6 +186,8 @@ class ExplainedResultAnswer(BaseModel):
     lead: float = Field(description="rival_distance - squared_distance; below 0: another product is nearer")
     curve: CurveAnswer
     probability: float = Field(description="of the same item; `score`")
+    visual_rank: int = Field(description="where looks alone would have put it")
+    quality: list[EffectAnswer] = Field(description="what the ranker went by, strongest first; empty without a ranker")
 
 
 class ResultAnswer(BaseModel):
@@ -179,7 +199,7 @@ class ResultAnswer(BaseModel):
     category_id: str
     score: float = Field(description="probability that it shows the same item, 0..1")
     visual_score: float = Field(description="cosine of the features, 0..1")
-    quality_score: float | None
+    quality_score: float | None = Field(description="of the ranker, 0..1; null beyond the first 60 or without one")
     same_item: float | None
     duplicates: int
     duplicate_products: list[ListingAnswer]
@@ -202,6 +222,7 @@ class SearchAnswerBody(BaseModel):
     index_version: str
     index_time: str
     model_version: str
+    ranker_version: str = Field(description="what ordered the first 60; `looks`: looks alone")
     took_ms: dict[str, float]
     query: QueryAnswer
     head: HeadAnswer
@@ -315,7 +336,7 @@ class EventBody(Body):
     product_id: Key
     image_name: str = Field(default="", max_length=512)
     rank: int | None = Field(default=None, ge=1, le=1000)
-    user_id: str = Field(default="", max_length=128)
+    user_id: str = Field(default="", max_length=128, description="kept as a keyed hash only; default who searched")
     ts: Time | None = Field(default=None, description="the caller's clock, UTC where it has no zone; default now")
 
 
@@ -340,6 +361,27 @@ class EventsAnswer(BaseModel):
     stored: int
     repeated: int
     refused: list[RefusedEvent]
+
+
+class UserAnswer(BaseModel):
+    """Everything that is kept of a user."""
+
+    request_id: str
+    pseudonym: str = Field(description="under which the log keeps the user")
+    searches: list[dict[str, Any]] = Field(description="with the lists that were shown, oldest first")
+    events: list[dict[str, Any]] = Field(description="on these lists, and the user's on lists of others")
+
+
+class UserErased(BaseModel):
+    """What was kept of a user and is no more."""
+
+    request_id: str
+    searches: int
+    events: int
+    photos: int = Field(description="that nobody else searched with")
+    triplets: int = Field(description="lines of files that were mined from the log")
+    features: int = Field(description="of the photos")
+    cancelled: list[str] = Field(description="operations that were learning meanwhile; start them again")
 
 
 class OperationAnswer(BaseModel):
@@ -388,9 +430,9 @@ class ActivateBody(Body):
 
 
 class TrainBody(Body):
-    """What to train: the embedding from the triplets that `sameitem mine` wrote, or the category from the catalogue."""
+    """What to train: the embedding from mined triplets, the category from the catalogue, a ranker from the clicks."""
 
-    model: Literal["embedding", "category"]
+    model: Literal["embedding", "category", "ranker"]
     minutes: float | None = Field(default=None, gt=0, le=100_000, description="stop the embedding's training after")
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str = Field(default="", max_length=64, description="of the new model version; empty = its kind and the time")
@@ -403,6 +445,14 @@ class ModelsAnswer(BaseModel):
     active: str
     versions: list[dict[str, Any]] = Field(description="a broken one has `error`")
     operations: list[dict[str, Any]] = Field(description="trainings, comparisons and activations that wait or run")
+
+
+class RankersAnswer(BaseModel):
+    """The rankers of the shop, newest first; `looks` is the order by looks alone."""
+
+    request_id: str
+    active: str
+    versions: list[dict[str, Any]] = Field(description="a broken one has `error`")
 
 
 class ShareAnswer(BaseModel):

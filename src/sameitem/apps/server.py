@@ -9,6 +9,7 @@ import threading
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sameitem.apps.access import needs_keys
 from sameitem.apps.follower import Follower
 from sameitem.apps.guard import LOOPBACK
 from sameitem.apps.rest import create_app
@@ -55,14 +56,10 @@ def serve(shop: Shop) -> None:
     """Serve until interrupted.
 
     Raises:
-        AccessError: asked to listen beyond loopback, which nothing protects yet.
+        AccessError: asked to serve only those who have a key, while there is no key.
     """
     settings = shop.settings.serve
-    if settings.host not in LOOPBACK and not settings.open_to_network:
-        raise AccessError(
-            f"serve.host = {settings.host!r} is reachable from the network, and this release has no API keys; put a "
-            "reverse proxy with access control in front of 127.0.0.1, or set serve.open_to_network = true"
-        )
+    check_keys(shop)
     sys.setswitchinterval(SWITCH_S)
     runner = RunnerProcess(shop)
     runner.wake()  # jobs that a killed runner left behind go on
@@ -78,6 +75,8 @@ def serve(shop: Shop) -> None:
         log_level="warning",
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
     server = _Announcing(config)
     try:
@@ -85,6 +84,21 @@ def serve(shop: Shop) -> None:
     finally:
         follower.stop()
         runner.stop()
+
+
+def check_keys(shop: Shop) -> None:
+    """Refuse to serve only those who have a key while there is no key.
+
+    Raises:
+        AccessError: there is none.
+    """
+    settings = shop.settings.serve
+    if needs_keys(settings) and not len(shop.keys.valid()):
+        why = "serve.require_keys is set" if settings.require_keys else f"{settings.host!r} is open to the network"
+        raise AccessError(
+            f"{why}, so that requests need an API key, and this shop has none; make one with "
+            "`sameitem keys create NAME --scope admin`, or listen on 127.0.0.1 for this machine alone"
+        )
 
 
 def _warm(searcher: Searcher) -> None:
@@ -108,6 +122,10 @@ class _Announcing(uvicorn.Server):
                 host, port = socket.getsockname()[:2]
                 _log.info("listening on %s:%d", host, port)
                 sys.stderr.write(f"The search page is at http://{host}:{port}/  (Ctrl+C ends)\n")
+                if self.config.host not in LOOPBACK:
+                    sys.stderr.write(
+                        "Keys and photos travel readable for all on the way: put an https proxy in front.\n"
+                    )
                 sys.stderr.flush()
 
 

@@ -13,7 +13,8 @@ import urllib3
 import uvicorn
 
 from sameitem.apps.rest import create_app
-from sameitem.core.errors import ConflictError, InputError, UnavailableError
+from sameitem.core.errors import AccessError, ConflictError, InputError, UnavailableError
+from sameitem.core.settings import ServeSettings
 from sameitem.evaluation.evaluate import read_queries
 from sameitem.pipeline.online import Searcher
 from sameitem.pipeline.shop import Shop
@@ -32,7 +33,7 @@ _TIMEOUT_S = 60.0
 
 
 def simulate_over_http(
-    shop: Shop, sessions: int, *, photos: Path | None, url: str, seed: int, tell: Tell
+    shop: Shop, sessions: int, *, photos: Path | None, url: str, seed: int, tell: Tell, key: str = ""
 ) -> SimulationReport:
     """Let simulated shoppers search and click over HTTP.
 
@@ -43,10 +44,12 @@ def simulate_over_http(
         url: of a server of this shop; empty = one of our own is started for the run.
         seed: of everything drawn by chance.
         tell: is told how far it is.
+        key: API key for the server at `url`, with the scopes search and events; empty = it needs none.
 
     Raises:
         NotFoundError: there is no such file, or the catalogue has no image.
         InputError: the file or the address cannot be used.
+        AccessError: the server refuses the key, or wants one.
         UnavailableError: nothing is published yet, or the server does not answer.
     """
     generator = np.random.default_rng(seed)
@@ -55,7 +58,7 @@ def simulate_over_http(
         if photos is None
         else photo_errands(read_queries(photos), generator)
     )
-    with nullcontext(url) if url else own_server(shop) as address, http_sender(address) as send:
+    with nullcontext(url) if url else own_server(shop) as address, http_sender(address, key=key) as send:
         return simulate(errands, send, sessions=sessions, habits=Habits(), generator=generator, tell=tell)
 
 
@@ -68,7 +71,7 @@ def own_server(shop: Shop) -> Iterator[str]:
     """
     searcher = Searcher(shop)
     searcher.models(searcher.gallery())
-    app = create_app(shop, searcher, wake_runner=lambda: None)
+    app = create_app(shop, searcher, wake_runner=lambda: None, settings=ServeSettings())
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", server_header=False))
     thread = threading.Thread(target=server.run, name="own-server", daemon=True)
     thread.start()
@@ -84,15 +87,18 @@ def own_server(shop: Shop) -> Iterator[str]:
 
 
 @contextmanager
-def http_sender(url: str) -> Iterator[Send]:
+def http_sender(url: str, *, key: str = "") -> Iterator[Send]:
     """Give the function that sends to a server.
 
-    It raises InputError where the server says that the request is wrong, ConflictError where it forbids it, and
-    UnavailableError where it does not answer as ours does.
+    It raises InputError where the server says that the request is wrong, AccessError where it wants another key,
+    ConflictError where it forbids it, and UnavailableError where it does not answer as ours does or asks to wait.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"need --url http://HOST:PORT of a running server, got {url!r}", field="url")
-    with urllib3.PoolManager() as pool:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if not key.isascii() or not key.isprintable():
+        raise InputError("need an API key as `sameitem keys create` printed it; this one holds other characters")
+    with urllib3.PoolManager(headers=headers) as pool:
 
         def send(request: Request) -> Mapping[str, Any]:
             address = url.rstrip("/") + request.path
@@ -120,7 +126,9 @@ def _read(status: int, data: bytes, address: str) -> Mapping[str, Any]:
         raise UnavailableError(f"{address} answered {status} and no JSON object; is it a sameitem server?") from error
     if status in (413, 415, 422):
         raise InputError(detail)
+    if status in (401, 403):
+        raise AccessError(f"{address} answered {status}: {detail}")
     if status != 200:
-        kind = UnavailableError if status >= 500 else ConflictError
+        kind = UnavailableError if status >= 500 or status == 429 else ConflictError
         raise kind(f"{address} answered {status}: {detail}")
     return body  # type: ignore[no-any-return]

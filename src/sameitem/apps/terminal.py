@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,16 +12,20 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sameitem.apps.curves_view import CurvesView
 from sameitem.catalog.selection import Reason
 from sameitem.core.jobs import Job
 
 if TYPE_CHECKING:
+    from sameitem.core.keys import Key
     from sameitem.evaluation.engine_bench import Bench
     from sameitem.evaluation.evaluate import Evaluation
+    from sameitem.evaluation.orders import OrderComparison
     from sameitem.pipeline.online import CategoryScore, SearchAnswer
     from sameitem.upkeep.demo import DemoReport
+    from sameitem.upkeep.erasure import Erased
     from sameitem.upkeep.shoppers import SimulationReport
 
 _WIDTH = 160  # columns where stdout is a file or a pipe
@@ -123,6 +128,15 @@ class Terminal:
         if result["error_file"]:
             self._out.print(f"Everything that was set aside, with its reason: {result['error_file']}")
 
+    def show_erasure(self, erased: "Erased") -> None:
+        """Print what was kept of a user."""
+        self._out.print(
+            f"Erased: {erased.searches:,} searches, {erased.events:,} events, {erased.photos:,} photos, "
+            f"{erased.triplets:,} triplets, {erased.features:,} features."
+        )
+        for job in erased.cancelled:
+            self._out.print(f"Cancelled, for it was learning meanwhile: job {job}. Start it again.")
+
     def show_mining(self, result: Mapping[str, Any]) -> None:
         """Print what was learned from the click log, and what was not and why."""
         self._out.print(
@@ -218,6 +232,8 @@ class Terminal:
         self._out.print(f"The category, by the model: {told(answer.model_categories)}.")
         self._out.print(f"              by the vote of the most alike labelled images: {told(answer.knn_categories)}.")
         self._out.print(f"              in the end ({answer.category_source}): {told(answer.categories)}.")
+        for voter in answer.voters[:3]:
+            self._out.print(f"              voted, {voter.share:.0%}: image {voter.image_id} ({voter.category})")
         self._out.print(f"Searched in: {searched}.\n")
         weight = answer.results[0].judgement.colour_weight if answer.results else 0.0
         colours = ("colours", "in all") if weight else ()
@@ -235,9 +251,28 @@ class Terminal:
         added = f", after {weight:g} times that of the colours was added" if weight else ""
         table.caption = (
             "Score: how probable it is that the result shows the same item. Distance: squared, of the features (0 "
-            f"alike, 2 unrelated); the list is in its order{added}. Nearest other: distance of the nearest other "
+            f"alike, 2 unrelated); looks order the list by it{added}. Nearest other: distance of the nearest other "
             "product. Lead: how much nearer the result is than that; a curve (its category's own, one common to the "
             "shop, or the shipped one) turns it into log odds, and those into the score, 1 / (1 + exp(-log odds))."
+        )
+        table.caption_justify = "left"
+        self._out.print(table)
+        if any(result.quality is not None for result in answer.results):
+            self._explain_quality(answer)
+
+    def _explain_quality(self, answer: "SearchAnswer") -> None:
+        table = Table("", "by looks", "quality", "what raised (+) and lowered (-) it most", box=None)
+        for result in answer.results:
+            said = [
+                f"{one.feature} {'unknown' if one.value is None else format(one.value, '.3g')} ({one.effect:+.2f})"
+                for one in result.effects[:4]
+            ]
+            quality = "" if result.quality is None else f"{result.quality:.3f}"
+            table.add_row(str(result.rank), str(result.visual_rank), quality, ", ".join(said))
+        table.caption = (
+            f"Ranker {answer.ranker_version}. Quality: its score, 0 to 1; in brackets how much a feature changes its "
+            "log odds against the usual value. The list is in the order of looks and quality together "
+            "(settings rerank.visual_share, rerank.similarity_floor)."
         )
         table.caption_justify = "left"
         self._out.print(table)
@@ -280,6 +315,44 @@ class Terminal:
             table.add_row(model["version"], state, *about, model["error"] or model["source"])
         self._out.print(table)
 
+    def show_keys(self, keys: "Sequence[Key]") -> None:
+        """Print the API keys."""
+        if not keys:
+            self._out.print("No API key was made yet; `sameitem keys create NAME --scope search` makes one.")
+            return
+        table = Table("id", "name", "scopes", "created", "revoked", box=None)
+        for key in keys:
+            revoked = "" if key.revoked_at is None else _moment(key.revoked_at)
+            table.add_row(key.id, Text(key.name), ", ".join(key.scopes), _moment(key.created_at), revoked)
+        self._out.print(table)
+
+    def show_rankers(self, versions: list[dict[str, Any]]) -> None:
+        """Print the rankers."""
+        table = Table("version", "", "searches", "clicks", "until", "clicks a search, looks -> ranked", box=None)
+        for one in versions:
+            metrics = one.get("metrics", {})
+            gain = f"{metrics['clicks_by_looks']} -> {metrics['clicks_ranked']}" if "clicks_ranked" in metrics else ""
+            counts = [f"{one[name]:,}" if name in one else "" for name in ("searches", "clicks")]
+            state = "active" if one["active"] else ""
+            table.add_row(one["version"], state, *counts, one.get("until", "")[:16], one["error"] or gain)
+        self._out.print(table)
+
+    def show_orders(self, before: str, after: str, found: "OrderComparison") -> None:
+        """Print how two orders compare."""
+        delta = found.delta
+        self._out.print(
+            f"Clicks per search, estimated from {found.searches:,} searches of {found.users:,} users: "
+            f"{found.before:.4f} by {before}, {found.after:.4f} by {after}.\n"
+            f"Change {delta.mean:+.4f} [{delta.low:+.4f}, {delta.high:+.4f}]: {found.verdict}."
+        )
+
+    def show_ranker_training(self, result: Mapping[str, Any]) -> None:
+        """Print what the training of a ranker made, and what to do with it."""
+        self._out.print(f"Trained {result['version']} in {result['seconds']:,.0f} s. On the newest searches:")
+        for name, value in result["metrics"].items():
+            self._out.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        self._out.print(f"Next: `sameitem rankers activate {result['version']}`, which asks the gate.")
+
     def show_comparison(self, comparison: Mapping[str, Any]) -> None:
         """Print what changed from one generation to another."""
         before, after = comparison["before"], comparison["after"]
@@ -315,6 +388,32 @@ class Terminal:
         self._out.print(f"Model {result['version']} is active; its index {result['index']} is live.")
         if result["previous"]:
             self._out.print(f"Back to {result['previous'][0]}: `sameitem models rollback`.")
+
+    def show_experiment(self, shown: Mapping[str, Any]) -> None:
+        """Print how an experiment stands."""
+        names = {side: shown[side] for side in ("a", "b")}
+        said = {
+            "a better": f"A ({names['a']}) is better",
+            "b better": f"B ({names['b']}) is better",
+            "go on": "not decided yet",
+            "no difference worth finding": f"no difference of {100 * shown['rule']['worth']:g} points or more",
+        }
+        self._out.print(f"Experiment {shown['id']}: A is {names['a']}, B is {names['b']}.")
+        self._out.print(f"Verdict: {said[shown['verdict']]}.")
+        found = shown["preference"]
+        self._out.print(
+            f"Preference for B at the last look: {100 * found['mean']:+.1f} points, "
+            f"interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f} "
+            f"(level {100 - 100 * shown['rule']['alpha']:g} % over all looks)."
+        )
+        self._out.print(
+            f"Searches: {shown['searches']:,}; won by A {shown['a_wins']:,}, by B {shown['b_wins']:,}, by neither "
+            f"{shown['ties']:,}. Decided {shown['decided']:,} of at most {shown['most']:,}."
+        )
+        if shown["waiting"]:
+            self._out.print(f"Not counted yet: {shown['waiting']:,} searches of the last hour.")
+        if shown["over_the_limit"]:
+            self._out.print(f"Left out: {shown['over_the_limit']:,} searches of users who had decided enough others.")
 
     def show_training(self, result: Mapping[str, Any], active: str) -> None:
         """Print what a training made, and what to do with it."""
@@ -372,6 +471,10 @@ class Terminal:
 
 def _points(delta: Mapping[str, float]) -> str:
     return f"{100 * delta['mean']:+.1f} [{100 * delta['low']:+.1f}, {100 * delta['high']:+.1f}]"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _duration(seconds: float) -> str:

@@ -47,6 +47,9 @@ _LISTINGS = (
     .join_from(images, products)
     .where(images.c.image_id.in_(bindparam("image_ids", expanding=True)))
 )
+_LISTED_AT = select(products.c.product_id, products.c.created_at).where(
+    products.c.product_id.in_(bindparam("product_ids", expanding=True))
+)
 _TOLD = ("kind", "custom_content")  # a change here is news to the index, but the picture is the same
 
 
@@ -320,6 +323,15 @@ class Catalogue:
                 row[0]: _pair(row)
                 for part in _parts(image_ids)
                 for row in connection.execute(_LISTINGS, {"image_ids": part})
+            }
+
+    def listed_at(self, product_ids: Sequence[ProductId]) -> dict[ProductId, float]:
+        """Return when products were listed first, seconds since 1970; those that are gone are left out."""
+        with read(self._engine) as connection:
+            return {
+                ProductId(row.product_id): row.created_at
+                for part in _parts(product_ids)
+                for row in connection.execute(_LISTED_AT, {"product_ids": part})
             }
 
     def sources(

@@ -1,16 +1,47 @@
-"""How often each product was shown, looked at, clicked and bought: sums over the click log, kept up step by step."""
+"""How often each product was shown, looked at, clicked and bought: sums over the click log, kept up step by step.
 
-from sqlalchemy import BigInteger, Column, Double, Table
+One shopper's day counts a product at most once in each column, whatever they repeat: nobody pushes a product up by
+clicking it again and again, or down by searching for it and not clicking
+(docs/decisions/0013-counts-per-shopper-and-day.md). A shopper is the user of a search, else its session, else the
+search alone; a day is one in UTC, by the time of the search. So the counts are a function of what the log holds, in
+whatever order and parts it came.
+"""
 
-from sameitem.core.database import TEXT, metadata
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
+
+from sameitem.clicks.log import DAY_S, EventType, events, searches
+from sameitem.core.database import TEXT, metadata, read, write
+from sameitem.core.records import ProductId
 
 product_counts = Table(
     "product_counts",
     metadata,
     Column("product_id", TEXT, primary_key=True),
-    Column("shown", BigInteger, nullable=False),  # places of lists
-    Column("examined", Double, nullable=False),  # the same, each by how likely its rank is looked at
-    Column("clicks", BigInteger, nullable=False),
+    Column("shown", BigInteger, nullable=False),  # shoppers' days on which it stood in a list
+    Column("examined", Double, nullable=False),  # the same, each by how likely its best rank is looked at
+    Column("clicks", BigInteger, nullable=False),  # shoppers' days on which it was clicked
     Column("carts", BigInteger, nullable=False),
     Column("purchases", BigInteger, nullable=False),
 )
@@ -20,3 +51,274 @@ count_progress = Table(
     Column("name", TEXT, primary_key=True),  # of the table that was read
     Column("number", BigInteger, nullable=False),  # of its last row that is counted
 )
+PART = 500  # searches, and events, that one transaction counts
+SEARCHES_A_DAY = 100  # of one shopper that count, the first: what others do under one name costs no more than this
+_REMOVED = "removed"  # its number in `count_progress`: how often something was taken out of the log
+_EXACT = 2**20  # weights are multiples of 1 / _EXACT: sums of them are exact in any order
+_COLUMNS: tuple[EventType, ...] = ("click", "cart", "purchase")
+_AT_ONCE = 500
+
+_Sums = NDArray[np.float64]  # (5,): shown, examined, clicks, carts, purchases
+_Shopper = tuple[str, str, int]  # which column tells who, its value, day since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCounts:
+    """Counts of products, row i those of the i-th product asked for; zeros where nothing is known."""
+
+    shown: NDArray[np.int64]  # shoppers' days
+    examined: NDArray[np.float64]  # at most `shown`
+    clicks: NDArray[np.int64]
+    carts: NDArray[np.int64]
+    purchases: NDArray[np.int64]
+
+
+@lru_cache(4096)
+def examination(rank: int) -> float:
+    """Return how likely a place of a list is looked at, `1 / log2(rank + 1)`: 1 for rank 1, 0.63, 0.5, ... 0.29 for 10.
+
+    The discount that NDCG uses, too (K. Jarvelin and J. Kekalainen, ACM TOIS 20(4), 2002); rounded to 20 bits, so that
+    sums are exact.
+    """
+    return round(_EXACT / math.log2(rank + 1)) / _EXACT
+
+
+def take_in(engine: Engine) -> int:
+    """Count what came into the log since the last call, a part at a time; return how many rows that were.
+
+    Several processes may call it at once: each row counts exactly once. Nothing is locked while a part is added up.
+    """
+    taken = 0
+    while True:
+        with read(engine) as connection:
+            before = _progress(connection)
+            after, shoppers = _next_part(connection, before)
+            change = _change(_sums(connection, shoppers, after), _sums(connection, shoppers, before))
+        if after == before:
+            return taken
+        with write(engine) as connection:
+            if _progress(connection) != before:
+                continue  # another process was faster, or something was removed meanwhile
+            _add(connection, change)
+            _set_progress(connection, after)
+        taken += after.searches - before.searches + after.events - before.events
+
+
+def counts_of(engine: Engine, product_ids: Sequence[ProductId]) -> ProductCounts:
+    """Return the counts of products, in their order."""
+    rows = np.zeros((len(product_ids), 5))
+    place: dict[str, list[int]] = defaultdict(list)
+    for row, product_id in enumerate(product_ids):
+        place[product_id].append(row)
+    wanted = list(place)
+    with engine.connect() as connection:
+        for start in range(0, len(wanted), _AT_ONCE):
+            for found in connection.execute(_COUNTS_OF, {"wanted": wanted[start : start + _AT_ONCE]}):
+                rows[place[found[0]]] = found[1:]
+    return _counts(rows)
+
+
+def total_counts(engine: Engine) -> ProductCounts:
+    """Return the sums over all products, as one row: what is known of a product of which nothing is known.
+
+    Reads the whole table (60 ms for a million products): keep the answer for a while.
+    """
+    columns = [func.coalesce(func.sum(column), 0) for column in list(product_counts.c)[1:]]
+    with engine.connect() as connection:
+        return _counts(np.array([tuple(connection.execute(select(*columns)).one())], np.float64))
+
+
+def recount(engine: Engine) -> None:
+    """Forget all counts and count the whole log anew; for repair, and the oracle of tests."""
+    with write(engine) as connection:
+        removed = _progress(connection).removed
+        connection.execute(delete(product_counts))
+        _set_progress(connection, _Progress(0, 0, removed + 1))
+    take_in(engine)
+
+
+def uncounted(connection: Connection, search_ids: Sequence[str], remove: Callable[[], None]) -> None:
+    """Let rows be removed from the log, in the caller's write transaction, and take them out of the counts.
+
+    Args:
+        connection: in a write transaction.
+        search_ids: the searches that are removed, or lose events.
+        remove: removes them, by the same connection.
+    """
+    progress = _progress(connection)
+    shoppers = _shoppers(_searches_by_id(connection, search_ids))
+    before = _sums(connection, shoppers, progress)
+    remove()
+    _add(connection, _change(_sums(connection, shoppers, progress), before))
+    _set_progress(connection, _Progress(progress.searches, progress.events, progress.removed + 1))
+
+
+_COUNTS_OF = select(product_counts).where(product_counts.c.product_id.in_(bindparam("wanted", expanding=True)))
+
+
+def _counts(rows: NDArray[np.float64]) -> ProductCounts:
+    whole = rows.astype(np.int64)
+    return ProductCounts(whole[:, 0], rows[:, 1].copy(), whole[:, 2], whole[:, 3], whole[:, 4])
+
+
+# ---- how far counting is
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    searches: int  # number of the last one that is counted
+    events: int
+    removed: int
+
+
+def _progress(connection: Connection) -> _Progress:
+    numbers = {row.name: row.number for row in connection.execute(select(count_progress))}
+    return _Progress(numbers.get(searches.name, 0), numbers.get(events.name, 0), numbers.get(_REMOVED, 0))
+
+
+def _set_progress(connection: Connection, progress: _Progress) -> None:
+    named = {searches.name: progress.searches, events.name: progress.events, _REMOVED: progress.removed}
+    connection.execute(delete(count_progress))
+    connection.execute(insert(count_progress), [{"name": name, "number": number} for name, number in named.items()])
+
+
+def _next_part(connection: Connection, progress: _Progress) -> tuple[_Progress, "_Shoppers"]:
+    """Return how far the next part goes, and whose days it touches."""
+    query = _WHO.where(searches.c.number > progress.searches).order_by(searches.c.number).limit(PART)
+    new = connection.execute(query).all()
+    done = connection.execute(
+        select(events.c.number, events.c.search_id)
+        .where(events.c.number > progress.events)
+        .order_by(events.c.number)
+        .limit(PART)
+    ).all()
+    told = _searches_by_id(connection, list(dict.fromkeys(row.search_id for row in done)))
+    after = _Progress(
+        new[-1].number if new else progress.searches, done[-1].number if done else progress.events, progress.removed
+    )
+    return after, _shoppers([*new, *told])
+
+
+# ---- what a shopper's days add up to
+
+
+_WHO = select(searches.c.number, searches.c.search_id, searches.c.at, searches.c.user_id, searches.c.session_id)
+_Shoppers = Mapping[_Shopper, tuple[str, ...]]  # with the search where that is the whole shopper
+
+
+def _searches_by_id(connection: Connection, search_ids: Sequence[str]) -> list[Any]:
+    return [
+        row for part in _parts(search_ids) for row in connection.execute(_WHO.where(searches.c.search_id.in_(part)))
+    ]
+
+
+def _shoppers(rows: Iterable[Any]) -> dict[_Shopper, tuple[str, ...]]:
+    """Return whose searches these are; a search without user and session is a shopper of its own."""
+    found: dict[_Shopper, tuple[str, ...]] = {}
+    for row in rows:
+        day = int(row.at // DAY_S)
+        if row.user_id:
+            found["user_id", row.user_id, day] = ()
+        elif row.session_id:
+            found["session_id", row.session_id, day] = ()
+        else:
+            found["", row.search_id, day] = (row.search_id,)
+    return found
+
+
+def _sums(connection: Connection, shoppers: "_Shoppers", until: _Progress) -> dict[str, _Sums]:
+    """Return what the days of these shoppers add up to by product, as far as counting is."""
+    lists: dict[_Shopper, dict[str, dict[str, int]]] = {}  # by shopper and search: the best rank of each product
+    shopper_of: dict[str, _Shopper] = {}
+    for shopper, found in _days(connection, shoppers, until):
+        of_day = lists.setdefault(shopper, {})
+        for search in found:
+            shopper_of[search.search_id] = shopper
+            of_day[search.search_id] = _best_ranks(search.shown)
+    done: dict[_Shopper, set[tuple[str, str]]] = defaultdict(set)
+    for part in _parts(list(shopper_of)):
+        query = select(events.c.search_id, events.c.product_id, events.c.type).where(
+            events.c.search_id.in_(part), events.c.number <= until.events, events.c.type.in_(_COLUMNS)
+        )
+        for row in connection.execute(query).all():
+            done[shopper_of[row.search_id]].add((row.product_id, row.type))
+    sums: dict[str, _Sums] = defaultdict(lambda: np.zeros(5))
+    for shopper, of_day in lists.items():
+        best: dict[str, int] = {}
+        for ranks in of_day.values():
+            for product_id, rank in ranks.items():
+                best[product_id] = min(rank, best.get(product_id, rank))
+        for product_id, rank in best.items():
+            sums[product_id] += (1, examination(rank), 0, 0, 0)
+        for product_id, kind in done[shopper]:
+            sums[product_id][2 + _COLUMNS.index(kind)] += 1
+    return sums
+
+
+def _days(connection: Connection, shoppers: "_Shoppers", until: _Progress) -> Iterator[tuple[_Shopper, Sequence[Any]]]:
+    """Yield each shopper with the first searches of the day that are counted."""
+    alone = {search_id: shopper for shopper, ids in shoppers.items() for search_id in ids}
+    what = select(searches.c.search_id, searches.c.shown).where(searches.c.number <= until.searches)
+    for part in _parts(list(alone)):
+        for row in connection.execute(what.where(searches.c.search_id.in_(part))):
+            yield alone[row.search_id], [row]
+    for column in ("user_id", "session_id"):
+        query = (
+            what.where(searches.c[column] == bindparam("who"), searches.c.at >= bindparam("begin"))
+            .where(searches.c.at < bindparam("end"))
+            .order_by(searches.c.at, searches.c.number)
+            .limit(SEARCHES_A_DAY)
+        )
+        if column == "session_id":
+            query = query.where(searches.c.user_id == "")
+        for shopper in shoppers:
+            if shopper[0] == column:
+                limits = {"who": shopper[1], "begin": shopper[2] * DAY_S, "end": (shopper[2] + 1) * DAY_S}
+                yield shopper, connection.execute(query, limits).all()
+
+
+def _best_ranks(shown: str) -> dict[str, int]:
+    best: dict[str, int] = {}
+    for place in json.loads(shown):
+        rank, product_id = place[0], place[1]
+        best[product_id] = min(rank, best.get(product_id, rank))
+    return best
+
+
+def _change(after: Mapping[str, _Sums], before: Mapping[str, _Sums]) -> dict[str, _Sums]:
+    nothing = np.zeros(5)
+    changes = {name: after.get(name, nothing) - before.get(name, nothing) for name in {**after, **before}}
+    return {name: change for name, change in changes.items() if change.any()}
+
+
+def _add(connection: Connection, change: Mapping[str, _Sums]) -> None:
+    """Add to the counts of products; those of which nothing is left are removed."""
+    names = sorted(change)
+    known: dict[str, Any] = {
+        row.product_id: np.array(row[1:], np.float64)
+        for part in _parts(names)
+        for row in connection.execute(_COUNTS_OF, {"wanted": part})
+    }
+    rows = []
+    for name in names:
+        total = change[name] + known.get(name, 0.0)
+        if total.any():
+            shown, clicks, carts, purchases = (int(total[place]) for place in (0, 2, 3, 4))
+            rows.append(
+                {
+                    "product_id": name,
+                    "shown": shown,
+                    "examined": float(total[1]),
+                    "clicks": clicks,
+                    "carts": carts,
+                    "purchases": purchases,
+                }
+            )
+    for part in _parts(sorted(known)):
+        connection.execute(delete(product_counts).where(product_counts.c.product_id.in_(part)))
+    if rows:
+        connection.execute(insert(product_counts), rows)
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

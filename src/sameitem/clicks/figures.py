@@ -11,12 +11,10 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Engine, Integer, bindparam, case, cast, func, select, text
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import IS_ACT, EventType, Shown, events, searches, shown_of
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, DAY_S, IS_ACT, EventType, Shown, events, searches, shown_of
 from sameitem.core.database import read
 from sameitem.core.records import Box, ProductId
 
-DAY_S = 86_400
 FIRST_PAGE = 10  # ranks that a shopper sees without asking for more
 SCANNED = 2_000  # searches that one call looks at
 _BATCH = 200

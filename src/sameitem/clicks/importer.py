@@ -340,10 +340,13 @@ def _session(row: ClickRow | BadLine, taken: _Taken | BadLine | None, images_of:
         return taken
     aside = [BadLine(row.line, reason, detail) for reason, detail in row.dropped]
     shown: dict[int, Shown] = {}
-    for rank, entry in enumerate(row.shown, start=1):
+    for place_in_list, entry in enumerate(row.shown, start=1):
+        rank = entry.rank or place_in_list
         image = _find(entry, images_of)
         if image is None:
             aside.append(BadLine(row.line, "shown entry not in the catalogue", _name(entry)))
+        elif rank in shown:
+            aside.append(BadLine(row.line, "rank taken", f"{rank} {_name(entry)}"))
         else:
             shown[rank] = Shown(rank, image.product_id, image.name, image.image_id, 0.0)
     if not shown:

@@ -1,4 +1,8 @@
-"""The click log: what each search showed, written by the server, and what users did with it. Append-only."""
+"""The click log: what each search showed, written by the server, and what users did with it.
+
+Append-only, but for what is too old or erased (`clicks.removal`). User and session ids come in as callers know them and
+are kept, and given back, as pseudonyms only; nothing else writes to these tables.
+"""
 
 import json
 import math
@@ -26,9 +30,12 @@ from sqlalchemy import (
     text,
 )
 
+from sameitem.clicks.pseudonyms import Pseudonyms
+from sameitem.clicks.signing import SearchIds
 from sameitem.core.database import NUMBER, TEXT, metadata, read, storable, write
 from sameitem.core.errors import ConflictError, InputError, TooLargeError
 from sameitem.core.records import Box, ImageId, ProductId
+from sameitem.core.settings import ClickSettings
 
 T = TypeVar("T")
 EventType = Literal["impression", "click", "cart", "purchase", "dismiss"]
@@ -38,8 +45,11 @@ MAX_SHOWN = 1_000  # entries of one shown list
 MAX_PER_SEARCH = 2_000  # events one search may gather
 MAX_KEY = 128  # characters of an event id, search id, user id or session id
 IS_ACT = text("type <> 'impression'")  # something a user did, not only saw
+CLICK_TYPES: frozenset[EventType] = frozenset({"click", "cart", "purchase"})  # what says that a place was chosen
+DAY_S = 86_400
 _LATEST = 4_102_444_800.0  # 2100-01-01
 _AT_ONCE = 1_000
+_PERSONAL = ("user_id", "session_id")  # never in a message: messages are kept in job tables and logs
 
 searches = Table(
     "searches",
@@ -63,7 +73,8 @@ searches = Table(
     Column("experiment", TEXT, nullable=False, server_default=text("''")),
     Index("searches_search_id", "search_id", unique=True),
     Index("searches_at", "at", "number", "category_id"),  # the category: days are counted without reading the lists
-    Index("searches_user_id", "user_id", "number"),
+    Index("searches_user_id", "user_id", "at", "number"),
+    Index("searches_session_id", "session_id", "at", "number"),
     sqlite_autoincrement=True,
 )
 events = Table(
@@ -81,7 +92,7 @@ events = Table(
     Column("received_at", Double, nullable=False),  # ours
     Index("events_event_id", "event_id", unique=True),
     Index("events_search_id", "search_id", "number"),
-    Index("events_user_id", "user_id", "number"),
+    Index("events_user_id", "user_id", "received_at", "number"),
     Index(
         "events_acts",  # few beside the impressions; a query must say `IS_ACT` in these words to use it
         "received_at",
@@ -107,7 +118,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One answered search. Times are seconds since 1970."""
+    """One answered search. Times are seconds since 1970; ids of user and session are pseudonyms once it was kept."""
 
     search_id: str
     at: float
@@ -134,7 +145,7 @@ class Event:
     product_id: ProductId
     image_name: str = ""  # "" = the product's first place in the list
     rank: int | None = None  # None = take it from the list
-    user_id: str = ""
+    user_id: str = ""  # "" = the one who searched
     ts: float | None = None  # seconds since 1970 by the caller's clock; None = now
 
 
@@ -164,12 +175,46 @@ class Session:
     events: tuple[Event, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The place of a list that an event speaks of, and who searched."""
+
+    place: Shown
+    searcher: str
+
+
 class ClickLog:
     """The searches and events of one shop."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        secret: bytes,
+        *,
+        settings: ClickSettings | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the log.
+
+        Args:
+            engine: the shop's database.
+            secret: of the shop; signs search ids and makes pseudonyms.
+            settings: what is believed; None = the defaults.
+            clock: seconds since 1970.
+        """
         self._engine = engine
+        self._ids = SearchIds(secret)
+        self._pseudonyms = Pseudonyms(secret)
+        self._settings = settings or ClickSettings()
         self._clock = clock
+
+    def new_search_id(self) -> str:
+        """Return an id for a search that is answered now; `take_events` takes no others."""
+        return self._ids.give(self._clock())
+
+    def pseudonym(self, user_id: str) -> str:
+        """Return under which name the log keeps a user."""
+        return self._pseudonyms.of_user(user_id)
 
     def record_search(self, search: Search) -> None:
         """Keep what a search showed, before its answer is sent.
@@ -180,61 +225,147 @@ class ClickLog:
             ConflictError: the search id was used before.
         """
         row = _search_row(search)
+        row["user_id"] = self._pseudonyms.of_user(search.user_id)
+        row["session_id"] = self._pseudonyms.of_session(search.session_id)
         with write(self._engine) as connection:
             if connection.scalar(select(searches.c.number).where(searches.c.search_id == search.search_id)) is not None:
                 raise ConflictError(f"search {search.search_id!r} is in the log already; give each search its own id")
             connection.execute(insert(searches), row)
 
-    def record_events(self, batch: Sequence[Event]) -> EventCounts:
-        """Store events, each once; what cannot be true is refused one by one, with the reason.
+    def take_events(self, batch: Sequence[Event]) -> EventCounts:
+        """Store events that came from outside, each once; what cannot be true is refused one by one, with the reason.
+
+        Besides what `record_events` refuses: search ids that this shop never gave, events that come more than
+        `clicks.late_days` after their search, and more than `clicks.events_per_user` of one user in 24 hours.
 
         Raises:
             TooLargeError: more than `MAX_BATCH` events.
         """
+        now = self._clock()
+        refusals = [_unsound(event) or self._unbelievable(event, now) for event in batch]
+        return self._record(batch, refusals, now, per_user=self._settings.events_per_user)
+
+    def record_events(self, batch: Sequence[Event]) -> EventCounts:
+        """Store events of a trusted source, as an imported log is, each once.
+
+        In any order, but after their search. An event of another search's id, of what was not shown, or above what one
+        search may gather is refused with the reason; the others are stored.
+
+        Raises:
+            TooLargeError: more than `MAX_BATCH` events.
+        """
+        return self._record(batch, [_unsound(event) for event in batch], self._clock(), per_user=None)
+
+    def _unbelievable(self, event: Event, now: float) -> str:
+        given_at = self._ids.given_at(event.search_id)
+        if given_at is None:
+            return "search_id: no search of this shop was answered with this id"
+        if now - given_at > self._settings.late_days * DAY_S:
+            return f"search_id: the search is more than {self._settings.late_days} days old"
+        return ""
+
+    def _record(
+        self, batch: Sequence[Event], refusals: Sequence[str], now: float, *, per_user: int | None
+    ) -> EventCounts:
         if len(batch) > MAX_BATCH:
             raise TooLargeError(f"at most {MAX_BATCH} events a call, got {len(batch)}; send them in parts")
-        places = self._places(batch)
-        now = self._clock()
+        places = self._places(batch, refusals)
+        rows = [
+            _event_row(event, found.place, self._pseudonyms.of_user(event.user_id) or found.searcher, now)
+            if isinstance(found, _Found)
+            else None
+            for event, found in zip(batch, places, strict=True)
+        ]
         stored: list[dict[str, Any]] = []
         refused: list[Refused] = []
         repeated = 0
+        sound = [row for row in rows if row is not None]
+        if not sound:  # what is forged keeps nobody from writing
+            reasons = zip(batch, map(str, places), strict=True)
+            return EventCounts(refused=tuple(_refused(n, event, why) for n, (event, why) in enumerate(reasons)))
         with write(self._engine) as connection:
-            sound = [event for event, place in zip(batch, places, strict=True) if isinstance(place, Shown)]
-            owners = _owners(connection, [event.event_id for event in sound])
-            gathered = _gathered(connection, list(dict.fromkeys(event.search_id for event in sound)))
-            for index, (event, place) in enumerate(zip(batch, places, strict=True)):
-                if isinstance(place, str):
-                    refused.append(Refused(index, str(event.event_id)[:MAX_KEY], place))
+            owners = _owners(connection, [row["event_id"] for row in sound])
+            gathered = _gathered(connection, list(dict.fromkeys(row["search_id"] for row in sound)))
+            users = list(dict.fromkeys(row["user_id"] for row in sound if row["user_id"]))
+            by_user = Counter[str]() if per_user is None else _since(connection, users, now - DAY_S)
+            for index, (event, row, place) in enumerate(zip(batch, rows, places, strict=True)):
+                if row is None:
+                    refused.append(_refused(index, event, str(place)))
                 elif owners.get(event.event_id) == event.search_id:
                     repeated += 1
                 elif event.event_id in owners:
-                    refused.append(Refused(index, event.event_id, "event_id: used in another search"))
+                    refused.append(_refused(index, event, "event_id: used in another search"))
                 elif gathered[event.search_id] >= MAX_PER_SEARCH:
-                    refused.append(Refused(index, event.event_id, f"search_id: has {MAX_PER_SEARCH} events already"))
+                    refused.append(_refused(index, event, f"search_id: has {MAX_PER_SEARCH} events already"))
+                elif per_user is not None and row["user_id"] and by_user[row["user_id"]] >= per_user:
+                    refused.append(_refused(index, event, f"user_id: {per_user} events in 24 hours already"))
                 else:
                     owners[event.event_id] = event.search_id
                     gathered[event.search_id] += 1
-                    stored.append(_event_row(event, place, now))
+                    by_user[row["user_id"]] += 1
+                    stored.append(row)
             if stored:
                 connection.execute(insert(events), stored)
         return EventCounts(len(stored), repeated, tuple(refused))
 
-    def _places(self, batch: Sequence[Event]) -> list[Shown | str]:
+    def _places(self, batch: Sequence[Event], refusals: Sequence[str]) -> list[_Found | str]:
         """Return for each event the place of the shown list it speaks of, or why it is refused."""
-        places: list[Shown | str] = [_unsound(event) for event in batch]
+        places: list[_Found | str] = list(refusals)
         by_search: dict[str, list[int]] = {}
         for index, event in enumerate(batch):
             if not places[index]:
                 places[index] = "search_id: no search has this id"
                 by_search.setdefault(event.search_id, []).append(index)
+        if not by_search:
+            return places
         with read(self._engine) as connection:
             for part in _parts(list(by_search)):
-                query = select(searches.c.search_id, searches.c.shown).where(searches.c.search_id.in_(part))
-                for row in connection.execute(query):
+                query = select(searches.c.search_id, searches.c.user_id, searches.c.shown)
+                for row in connection.execute(query.where(searches.c.search_id.in_(part))):
                     shown = shown_of(row.shown)
                     for index in by_search[row.search_id]:
-                        places[index] = _place(batch[index], shown)
+                        place = _place(batch[index], shown)
+                        places[index] = place if isinstance(place, str) else _Found(place, row.user_id)
         return places
+
+    def clicked_by(self, user_id: str, limit: int = 50) -> list[tuple[ProductId, EventType, float]]:
+        """Return what a user clicked, put in the cart or bought, by arrival, newest first: product, what, and when.
+
+        When is in seconds since 1970 by the caller's clock. Nobody knows the user "": they clicked nothing.
+        """
+        if not user_id:
+            return []
+        with read(self._engine) as connection:
+            found = connection.execute(_CLICKED_BY, {"user": self.pseudonym(user_id), "most": limit}).all()
+        return [(ProductId(row.product_id), row.type, row.ts) for row in found]
+
+    def sessions_of(self, user_id: str) -> list[Session]:
+        """Return everything that is kept of a user, oldest first: their searches, and others' with events of theirs.
+
+        Of a search of somebody else only the user's own events are given.
+        """
+        name = self.pseudonym(user_id)
+        if not name:
+            return []
+        with read(self._engine) as connection:
+            own = connection.execute(select(searches).where(searches.c.user_id == name)).all()
+            mine = {row.search_id for row in own}
+            done: dict[str, list[Event]] = {row.search_id: [] for row in own}
+            theirs = connection.execute(select(events).where(events.c.user_id == name).order_by(events.c.number)).all()
+            for row in theirs:
+                if row.search_id not in mine:
+                    done.setdefault(row.search_id, []).append(_event_of(row))
+            for part in _parts(sorted(mine)):
+                query = select(events).where(events.c.search_id.in_(part)).order_by(events.c.number)
+                for row in connection.execute(query):
+                    done[row.search_id].append(_event_of(row))
+            others = [
+                row
+                for part in _parts(sorted(set(done) - mine))
+                for row in connection.execute(select(searches).where(searches.c.search_id.in_(part)))
+            ]
+        found = sorted([*own, *others], key=lambda row: (row.at, row.number))
+        return [Session(_search_of(row), tuple(done[row.search_id])) for row in found]
 
     def count(self) -> int:
         """Return how many searches there are."""
@@ -288,6 +419,10 @@ class ClickLog:
                 return
             yield from (Session(_search_of(row), tuple(done[row.search_id])) for row in found)
             at, number = found[-1].at, found[-1].number
+
+
+def _refused(index: int, event: Event, reason: str) -> Refused:
+    return Refused(index, str(event.event_id)[:MAX_KEY], reason)
 
 
 def _search_row(search: Search) -> dict[str, Any]:
@@ -346,11 +481,11 @@ def _search_of(row: Row[Any]) -> Search:
 
 
 def shown_of(shown: str) -> tuple[Shown, ...]:
-    """Return the places of a list as a row of `searches` holds it."""
+    """Return the places of a list as the column `shown` holds them."""
     return tuple(Shown(*place) for place in json.loads(shown))
 
 
-def _event_row(event: Event, place: Shown, now: float) -> dict[str, Any]:
+def _event_row(event: Event, place: Shown, user: str, now: float) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
         "search_id": event.search_id,
@@ -358,7 +493,7 @@ def _event_row(event: Event, place: Shown, now: float) -> dict[str, Any]:
         "product_id": place.product_id,
         "image_name": place.image_name,
         "rank": place.rank,
-        "user_id": event.user_id,
+        "user_id": user,
         "ts": now if event.ts is None else float(event.ts),
         "received_at": now,
     }
@@ -428,6 +563,27 @@ def _gathered(connection: Connection, search_ids: Sequence[str]) -> Counter[str]
     return gathered
 
 
+def _since(connection: Connection, users: Sequence[str], since: float) -> Counter[str]:
+    """Return how many events of each user came after a time."""
+    found: Counter[str] = Counter()
+    for part in _parts(users):
+        query = (
+            select(events.c.user_id, func.count().label("stored"))
+            .where(events.c.user_id.in_(part), events.c.received_at > since)
+            .group_by(events.c.user_id)
+        )
+        found.update({row.user_id: row.stored for row in connection.execute(query)})
+    return found
+
+
+_CLICKED_BY = (
+    select(events.c.product_id, events.c.type, events.c.ts)
+    .where(events.c.user_id == bindparam("user"), events.c.type.in_(sorted(CLICK_TYPES)))
+    .order_by(events.c.received_at.desc(), events.c.number.desc())
+    .limit(bindparam("most"))
+)
+
+
 def _check_key(value: str, name: str) -> None:
     if not value:
         raise InputError(f"{name}: need a text that is not empty", field=name)
@@ -436,7 +592,8 @@ def _check_key(value: str, name: str) -> None:
 
 def _check_text(value: str, name: str) -> None:
     if not isinstance(value, str) or len(value) > MAX_KEY or value != storable(value):
-        raise InputError(f"{name}: need at most {MAX_KEY} characters that can be stored, got {value!r:.80}", field=name)
+        shown = "" if name in _PERSONAL else f", got {value!r:.80}"
+        raise InputError(f"{name}: need at most {MAX_KEY} characters that can be stored{shown}", field=name)
 
 
 def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:

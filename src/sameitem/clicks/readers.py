@@ -19,6 +19,7 @@ from sameitem.core.errors import InputError, NotFoundError
 from sameitem.core.records import Box
 
 MAX_LINE = 1 << 22  # bytes, with the end of the line
+MAX_RANK = 1_000_000
 MAX_TEXT = 4_096  # characters of a photo's location or of an entry
 FIELDS: Mapping[str, tuple[str, ...]] = {  # names that are recognised, the first of a file's that is there
     "photo": ("photo", "query_photo", "photo_url", "photo_hash", "query_image", "image"),
@@ -41,6 +42,7 @@ class Entry:
 
     text: str
     image_name: str | None = None
+    rank: int | None = None  # in the list, from 1; None = its place there
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,16 +260,25 @@ def _listed(value: object) -> list[object]:
 
 
 def _entry(value: object) -> Entry | None:
+    rank = None
     if isinstance(value, dict):
+        rank = _rank(value.get("rank"))
         value = [value.get("product_id"), value.get("image_name")]
         if value[1] is None:
             value = value[0]
     if isinstance(value, list):
         parts = [_text(part) for part in value]
         fits = len(parts) == 2 and all(0 < len(part) <= MAX_TEXT for part in parts)
-        return Entry(parts[0], parts[1]) if fits else None
+        return Entry(parts[0], parts[1], rank) if fits else None
     text = _text(value)
-    return Entry(text) if 0 < len(text) <= MAX_TEXT else None
+    return Entry(text, None, rank) if 0 < len(text) <= MAX_TEXT else None
+
+
+def _rank(value: object) -> int | None:
+    """Return the rank that an entry says; None where it says none that could be."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MAX_RANK:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def _events(value: object, dropped: list[tuple[str, str]]) -> tuple[EventRow, ...]:

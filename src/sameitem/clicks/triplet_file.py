@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,34 @@ def write_triplets(path: Path, triplets: Iterable[Triplet], tally: Tally) -> Min
 
     The file appears under its name when it is whole and on the disk; another of that name is replaced.
     """
+    return _write(path, triplets, tally.report)
+
+
+def is_triplet_file(path: Path) -> bool:
+    """Return whether a file is one of triplets, of this format."""
+    try:
+        read_report(path)
+    except (NotFoundError, InputError):
+        return False
+    return True
+
+
+def drop_triplets(path: Path, is_gone: Callable[[Triplet], bool]) -> int:
+    """Take triplets out of a file; return how many. The report then tells of those that are left.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: not a file of triplets, or of another format.
+    """
+    report = read_report(path)
+    gone = sum(map(is_gone, read_triplets(path)))
+    if gone:
+        kept = replace(report, triplets=report.triplets - gone)
+        _write(path, (triplet for triplet in read_triplets(path) if not is_gone(triplet)), lambda: kept)
+    return gone
+
+
+def _write(path: Path, triplets: Iterable[Triplet], tell: Callable[[], MiningReport]) -> MiningReport:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -36,7 +64,7 @@ def write_triplets(path: Path, triplets: Iterable[Triplet], tally: Tally) -> Min
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                 while rows := list(islice(rest, _ROWS)):
                     writer.write_table(pa.Table.from_pylist([_row(triplet) for triplet in rows], schema))
-                report = tally.report()
+                report = tell()
                 writer.add_key_value_metadata({_FORMAT_KEY: str(FORMAT), _REPORT_KEY: json.dumps(asdict(report))})
             file.flush()
             os.fsync(file.fileno())

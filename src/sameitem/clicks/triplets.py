@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import Search, Session, Shown
+from sameitem.clicks.log import CLICK_TYPES, Search, Session, Shown
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import Box, ContentHash, ImageId, ProductId
 
-CLICK_TYPES = frozenset({"click", "cart", "purchase"})
 FEW_CLICKS = 5  # a list with fewer clicks is never "nearly all clicked": somebody may want all three lamps
 _SLOTS = 1 << 22
 _Key = tuple[ProductId, str]  # product id and image name
@@ -91,7 +90,7 @@ class Triplet:
     negative_id: ImageId
     negative: ContentHash
     search_id: str
-    user: str  # keyed hash of the user's id; "" = nobody knows
+    user: str  # pseudonym of the user, else of the session; "" = nobody knows
     weight: float  # 0..1; those of one session add up to 1, so that every query counts the same
 
 
@@ -142,7 +141,6 @@ def mine(
     *,
     pictures_of: Callable[[Sequence[ImageId]], Mapping[ImageId, Picture]],
     rules: MiningRules,
-    user_key: bytes,
     tally: Tally,
 ) -> Iterator[Triplet]:
     """Yield the triplets of a log, session by session, in the order of the sessions.
@@ -157,7 +155,6 @@ def mine(
         distances: each asked once a session.
         pictures_of: the images that are still in the catalogue, each with the box that the shop gave.
         rules: whom and what to believe.
-        user_key: secret of the shop, so that nobody can look users up by hashing their ids.
         tally: filled with what became of everything.
 
     Raises:
@@ -165,10 +162,10 @@ def mine(
 
     Source: article §02.1; exposure and the limits are ours.
     """
-    sessions_of: Counter[bytes] = Counter()
+    sessions_of: Counter[str] = Counter()
     pairs = _PairCounts()
     for session in sessions:
-        user = _user(session, user_key)
+        user = session.search.user_id or session.search.session_id
         places = _Places.of(session, rules.seen_after_click)
         dropped = _unbelievable(session, places, rules)
         if not dropped and user and sessions_of[user] >= rules.sessions_per_user:
@@ -189,7 +186,7 @@ def mine(
                 negative_id=negative.image_id,
                 negative=found.content[negative.image_id],
                 search_id=session.search.search_id,
-                user=user.hex(),
+                user=user,
                 weight=1 / len(chosen),
             )
 
@@ -250,12 +247,6 @@ def _unbelievable(session: Session, places: _Places, rules: MiningRules) -> str:
 
 def _key(place: Shown) -> _Key:
     return place.product_id, place.image_name
-
-
-def _user(session: Session, key: bytes) -> bytes:
-    search = session.search
-    name = f"user {search.user_id}" if search.user_id else f"session {search.session_id}" if search.session_id else ""
-    return hashlib.blake2b(name.encode(), key=key[:64], digest_size=8).digest() if name else b""
 
 
 # -- what can be trusted

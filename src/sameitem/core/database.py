@@ -114,6 +114,7 @@ def _create(text_url: str) -> Engine:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
+            hide_parameters=True,  # in errors, which are logged
             max_overflow=MAX_CONNECTIONS - 5,
             # no prepared statements: during a bulk load the server would keep the plan it made for the empty table
             connect_args={"connect_timeout": 10, "application_name": "sameitem", "prepare_threshold": None},
@@ -121,6 +122,7 @@ def _create(text_url: str) -> Engine:
     elif backend == "sqlite" and url.database and ":memory:" not in url.database:
         engine = create_engine(
             url.set(drivername="sqlite"),
+            hide_parameters=True,
             max_overflow=MAX_CONNECTIONS - 5,
             connect_args={"timeout": WRITER_WAIT_S},
         )
@@ -134,7 +136,8 @@ def _create(text_url: str) -> Engine:
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # secure_delete: what is erased leaves no bytes behind, nor do rows that were moved before
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.cursor().execute(f"PRAGMA {pragma}")
 
 

@@ -90,8 +90,10 @@ class PhotoStore:
             raise ImageError(f"photo {content_hash} was damaged in the store; delete and import it again") from error
 
     def delete(self, content_hash: ContentHash) -> None:
-        """Forget a photo; nothing happens when it is not there."""
+        """Forget a photo, and what killed processes left of it; nothing happens when it is not there."""
         self.path(content_hash).unlink(missing_ok=True)
+        for unfinished in (self._folder / _INCOMING).glob(f"{content_hash}.*"):
+            unfinished.unlink(missing_ok=True)
 
     def hashes(self) -> Iterator[ContentHash]:
         """Yield the content hash of every photo, in ascending order."""

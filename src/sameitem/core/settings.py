@@ -162,8 +162,22 @@ class ServeSettings(Part):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8600, ge=0, le=65535, description="port to listen on; 0 = any free one")
     cors_origins: tuple[str, ...] = Field(default=(), description="origins of shop pages that may call the API")
-    hosts: tuple[str, ...] = Field(default=(), description="names besides loopback's that requests may be addressed to")
-    open_to_network: bool = Field(default=False, description="listen beyond loopback although there are no keys yet")
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="names besides loopback's that requests may be addressed to; empty = beyond loopback any",
+    )
+    require_keys: bool = Field(
+        default=False, description="ask for API keys on loopback, too: needed where a reverse proxy opens it to others"
+    )
+    public_scopes: tuple[Literal["search", "events"], ...] = Field(
+        default=(), description="what everybody may do without a key where keys are needed: a search page for shoppers"
+    )
+    requests_per_minute: int = Field(
+        default=6000, ge=1, description="requests of one key, or of one address without a key, in a minute"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=("127.0.0.1", "::1"), description="addresses whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
     read_deadline_s: float = Field(default=20.0, gt=0, description="seconds a request may take to arrive")
 
 

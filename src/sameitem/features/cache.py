@@ -20,7 +20,7 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +137,27 @@ class FeatureCache:
             self._publish(encoded, rows)
             self._merge()
 
+    def forget(self, hashes: Collection[str]) -> int:
+        """Remove everything that was put for photos; return how many rows that were.
+
+        Raises:
+            InputError: a segment on disk is damaged; the message names it.
+        """
+        gone = np.array(sorted(hashes), "S64")
+        removed = 0
+        with self._writing():
+            for segment in reversed(self._current()):
+                content = np.ascontiguousarray(segment.keys).view(np.uint8).reshape(-1, _KEY.itemsize)[:, :32]
+                names = np.array([row.tobytes().hex() for row in content], "S64")
+                is_gone = np.isin(names, gone)
+                if not is_gone.any():
+                    continue
+                if not is_gone.all():  # as the newest: rows of one key are the same in all segments
+                    self._publish(segment.keys[~is_gone], np.asarray(segment.rows)[~is_gone])
+                _remove(segment.folder)
+                removed += int(is_gone.sum())
+        return removed
+
     def _current(self) -> list[_Segment]:
         """Open what was published since the last call and forget what was merged away; newest first."""
         with self._guard:
@@ -210,9 +231,30 @@ class FeatureCache:
         keys, first = np.unique(np.concatenate([segment.keys for segment in run]), return_index=True)
         self._publish(keys, np.concatenate([segment.rows for segment in run])[first])
         for segment in run:
-            leftover = segment.folder.with_name(f".{segment.folder.name}")
-            segment.folder.rename(leftover)  # gone at once for readers, file by file on the disk
-            shutil.rmtree(leftover)
+            _remove(segment.folder)
+
+
+def forget_photos(root: Path, hashes: Collection[str]) -> int:
+    """Remove photos from the caches of all model versions in a folder; return how many rows that were.
+
+    Raises:
+        InputError: a segment on disk is damaged; the message names it.
+    """
+    removed = 0
+    for folder in sorted(root.glob("[!.]*/")) if hashes else ():
+        if names := _names(folder):
+            try:
+                dim = int(json.loads((folder / names[-1] / "segment.json").read_bytes())["dim"])
+            except (OSError, ValueError, KeyError) as error:
+                raise _damaged(folder / names[-1], str(error)) from error
+            removed += FeatureCache(root, folder.name, dim).forget(hashes)
+    return removed
+
+
+def _remove(segment: Path) -> None:
+    leftover = segment.with_name(f".{segment.name}")
+    segment.rename(leftover)  # gone at once for readers, file by file on the disk
+    shutil.rmtree(leftover)
 
 
 def _names(folder: Path) -> list[str]:

@@ -270,6 +270,22 @@ class Gallery:
         shares = vote(near.distances[0], leaves, self.reference.top_of_leaf, sharpness=settings.sharpness).tops
         return [(self.reference.top_names[top], float(shares[top])) for top in ranking(shares)]
 
+    def voters(self, feature: NDArray[np.float32], settings: CategorySettings) -> list[tuple[ImageId, str, float]]:
+        """Return image id, leaf and share of the votes of each image that votes, most weight first.
+
+        Args:
+            feature: (dim,) of the general model.
+            settings: neighbours and weights of the vote.
+        """
+        assert self.reference is not None
+        near = self.reference.neighbours(feature[None], settings.neighbours)
+        weights = np.exp(-settings.sharpness * (near.distances[0] - near.distances[0].min()))
+        shares = weights / weights.sum()
+        return [
+            (ImageId(int(self.reference.image_ids[row])), self.reference.leaf_names[self.reference.leaves[row]], share)
+            for row, share in zip(near.rows[0].tolist(), shares.tolist(), strict=True)
+        ]
+
     def product_id(self, member_row: int) -> ProductId:
         """Return the product a member belongs to."""
         return self.products.rows[int(self.index.members.products_of(np.array([member_row]))[0])].product_id

@@ -72,7 +72,7 @@ def go_forward(models_root: Path, index_root: Path, index_version: str, *, start
         earlier = (before.version, *before.previous)
         after = Generations(model, tuple(version for version in earlier if version != model))
         if after != before:
-            _write(models_root, after)
+            write_generations(models_root, after)
         make_live(index_root, index_version)
         return after
 
@@ -92,7 +92,7 @@ def go_back(models_root: Path, index_root: Path, index_version: str, *, start: s
             return before
         earlier = (before.version, *before.previous)
         after = Generations(model, earlier[earlier.index(model) + 1 :] if model in earlier else earlier)
-        _write(models_root, after)
+        write_generations(models_root, after)
         return after
 
 
@@ -142,6 +142,7 @@ def kept_for_rollback(models_root: Path, index_root: Path, *, start: str) -> set
     return {name for model in previous if (name := newest_index(index_root, model)) is not None}
 
 
-def _write(models_root: Path, generations: Generations) -> None:
+def write_generations(models_root: Path, generations: Generations) -> None:
+    """Write what is active, in place of what was there."""
     models_root.mkdir(parents=True, exist_ok=True)
     write_whole(models_root / ACTIVE, json.dumps({"format": FORMAT} | asdict(generations)).encode() + b"\n")

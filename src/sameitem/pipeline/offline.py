@@ -41,6 +41,7 @@ from sameitem.pipeline.extraction import NO_PICTURE, extract, picture
 from sameitem.pipeline.gallery import REFERENCE
 from sameitem.pipeline.generations import kept_for_rollback
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
+from sameitem.pipeline.retention import prune_shop
 from sameitem.pipeline.same_item import EXTRA, as_extra, ask_gallery, fit_curves
 from sameitem.pipeline.shop import Shop
 
@@ -48,7 +49,6 @@ Tell = Callable[[str, float], None]  # name of the step, share of it that is don
 BLOCK = 256  # images whose photos are decoded and embedded together
 REAL_QUERIES = 1000  # user photos that the recall is measured on besides gallery images
 SCRATCH = ".scratch"  # beside the version that is built; hidden, so that the next build clears it away
-DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
         with steps.step("publish"):
             if beside is None:
                 _publish(shop, folder, embedder.version)
-                _forget_photos(shop, now)
+                prune_shop(shop, now.timestamp())
             else:
                 stage(shop.index_root, folder)
     finally:
@@ -389,19 +389,6 @@ def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
         if photos := [one for one in pictures if one is not NO_PICTURE]:
             features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
     return np.concatenate(features) if features else None
-
-
-def _forget_photos(shop: Shop, now: datetime) -> None:
-    """Delete query photos past their days, and catalogue photos that no image shows any more.
-
-    A photo is stored before the image that shows it is written, so a young one may have its image yet to come.
-    """
-    for store, age_s in ((shop.query_photos, shop.settings.search.photo_days * DAY_S), (shop.photos, DAY_S)):
-        old = [name for name in store.hashes() if now.timestamp() - store.path(name).stat().st_mtime > age_s]
-        used = shop.catalogue.hashes_in_use(old) if store is shop.photos else set()
-        for name in old:
-            if name not in used:
-                store.delete(name)
 
 
 def _peak_mb() -> float:

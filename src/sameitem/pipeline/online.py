@@ -1,13 +1,12 @@
 """One query (article figure 1, right half), read from top to bottom.
 
 photo -> intake -> subject and the model's word on the category -> feature -> category -> coarse filter and fine ranking
--> scores -> answer, and the list that was shown written down, so that clicks can refer to it.
+-> scores -> rerank of the first 60 -> answer, and the list that was shown written down, so that clicks can refer to it.
 """
 
 import logging
 import math
 import resource
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from sameitem.core.boxes import scale_box
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from sameitem.core.filters import Filter, parse_filter
 from sameitem.core.photo_store import decode_stored
-from sameitem.core.records import Box, CatalogueImage, Pixels, Product, ProductId
+from sameitem.core.records import Box, CatalogueImage, ImageId, Pixels, Product, ProductId
 from sameitem.engine.members import EntryHit
 from sameitem.engine.sieve import Sieve
 from sameitem.engine.versions import current
@@ -35,11 +34,15 @@ from sameitem.features.subject import Subject, centred_views, detected_part, par
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
 from sameitem.pipeline.following import refresh, take_in, take_in_all
 from sameitem.pipeline.gallery import Gallery, Listing
+from sameitem.pipeline.ranking import Effect, Ranked, rank
 from sameitem.pipeline.same_item import Judgement, judge, read_curves, rivals_of
 from sameitem.pipeline.shop import Shop
+from sameitem.rerank.features import write_evidence
+from sameitem.rerank.order import TOP
 
 MAX_DEPTH = 1000  # start + num
 MAX_PAGE = 100
+VOTERS = 10  # for the category that an explanation names
 CALLER, DETECTED, WHOLE_PHOTO = "caller", "detected", "whole_photo"
 _log = logging.getLogger(__name__)
 
@@ -60,8 +63,10 @@ class SearchRequest:
     start: int = 0
     score_threshold: float = 0.0
     distinct_product: bool = True
+    rerank: bool = True  # False = by looks alone
     user_id: str = ""
     session_id: str = ""
+    explain: bool = False  # say what led to the ranker's scores and to the category
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,15 @@ class FoundObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Voter:
+    """A labelled image that voted for the category of a photo."""
+
+    image_id: ImageId
+    category: str  # its leaf
+    share: float  # of all votes, 0..1
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One line of the answer."""
 
@@ -92,6 +106,9 @@ class Result:
     category_id: str
     judgement: Judgement
     duplicates: tuple[Listing, ...]
+    visual_rank: int  # from 1: where looks alone would have put it
+    quality: float | None  # the ranker's score, 0..1; None where no ranker was asked
+    effects: tuple[Effect, ...] = ()  # what its features did to that score; only where it was to be explained
 
     @property
     def score(self) -> float:
@@ -130,7 +147,9 @@ class SearchAnswer:
     height: int
     found: int  # results that can be paged through, at most MAX_DEPTH
     good_match: float  # score from which the shop speaks of a good match
+    ranker_version: str  # that ordered the first results; "looks" where looks alone did
     results: tuple[Result, ...]
+    voters: tuple[Voter, ...] = ()  # for the category, most weight first; only where it was to be explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +319,7 @@ class Searcher:
         faults = _disk_reads()
         with stage("engine"):
             own = gallery.products.row_of(request.image_of[0]) if request.image_of else None
-            depth = MAX_DEPTH if request.score_threshold > 0 else max(2, request.start + request.num)
+            depth = MAX_DEPTH if request.score_threshold > 0 else max(TOP, request.start + request.num)
             hits = gallery.index.search(
                 feature,
                 k=depth,
@@ -329,13 +348,24 @@ class Searcher:
                 colour=colour,
                 colour_weight=weight,
             )
+        with stage("rerank"):
+            ranked = rank(
+                self._shop,
+                gallery,
+                hits,
+                judged,
+                wanted=request.rerank,
+                record=record,
+                user_id=request.user_id,
+                searcher=f"{request.user_id or request.session_id} {picture.photo_hash}",
+            )
         with stage("answer"):
-            good = [(hit, why) for hit, why in zip(hits, judged, strict=True) if why.score >= request.score_threshold]
+            good = [row for row in ranked.order.tolist() if judged[row].score >= request.score_threshold]
             page = good[request.start : request.start + request.num]
-            results = self._results(gallery, page, first_rank=request.start + 1)
+            results = self._results(gallery, hits, judged, ranked, page, request)
             found = len(good) if request.score_threshold > 0 else _findable(allowed, request.distinct_product)
         answer = SearchAnswer(
-            search_id=secrets.token_urlsafe(16),
+            search_id=self._shop.clicks.new_search_id(),
             index_version=gallery.version,
             index_time=gallery.created,
             model_version=embedder.version,
@@ -357,11 +387,13 @@ class Searcher:
             height=picture.height,
             found=min(found, MAX_DEPTH),
             good_match=self._shop.settings.search.good_match,
+            ranker_version=ranked.version,
             results=results,
+            voters=self._voters(gallery, general) if request.explain else (),
         )
         with stage("log"):
             if record:
-                self._record(request, answer, picture.photo_hash, query.stored_box)
+                self._record(request, answer, picture.photo_hash, query.stored_box, ranked)
         return answer
 
     def _take(self, request: SearchRequest, *, record: bool) -> _Picture:
@@ -424,26 +456,45 @@ class Searcher:
         return (routed, inside) if inside.entries else ((), allowed)
 
     def _results(
-        self, gallery: Gallery, page: Sequence[tuple[EntryHit, Judgement]], *, first_rank: int
+        self,
+        gallery: Gallery,
+        hits: Sequence[EntryHit],
+        judged: Sequence[Judgement],
+        ranked: Ranked,
+        page: Sequence[int],
+        request: SearchRequest,
     ) -> tuple[Result, ...]:
-        listings = self._shop.catalogue.listings([hit.image_id for hit, _ in page])
+        """Return the results of a page: rows of the hits, in the order in which they are shown."""
+        listings = self._shop.catalogue.listings([hits[row].image_id for row in page])
         results: list[Result] = []
-        for hit, judgement in page:
+        for row in page:
+            hit = hits[row]
             if hit.image_id not in listings:  # deleted since this query began
                 continue
             image, product = listings[hit.image_id]
             result = Result(
-                rank=first_rank + len(results),
+                rank=request.start + 1 + len(results),
                 image=image,
                 product=product,
                 category_id=gallery.top_of(hit),
-                judgement=judgement,
+                judgement=judged[row],
                 duplicates=gallery.folded(hit),
+                visual_rank=row + 1,
+                quality=ranked.quality_of(row),
+                effects=ranked.effects_of(row) if request.explain else (),
             )
             results.append(result)
         return tuple(results)
 
-    def _record(self, request: SearchRequest, answer: SearchAnswer, photo_hash: str, stored_box: Box) -> None:
+    def _voters(self, gallery: Gallery, general: NDArray[np.float32] | None) -> tuple[Voter, ...]:
+        """Return the labelled images that voted for the category, those with most weight first."""
+        if general is None:
+            return ()
+        return tuple(Voter(*one) for one in gallery.voters(general, self._shop.settings.category)[:VOTERS])
+
+    def _record(
+        self, request: SearchRequest, answer: SearchAnswer, photo_hash: str, stored_box: Box, ranked: Ranked
+    ) -> None:
         shown = tuple(
             Shown(
                 rank=result.rank,
@@ -466,8 +517,19 @@ class Searcher:
                 user_id=request.user_id,
                 session_id=request.session_id,
                 shown=shown,
+                ranker_version=answer.ranker_version,
+                evidence=_evidence(answer, ranked),
+                experiment=ranked.mark_of([result.visual_rank - 1 for result in answer.results]),
             )
         )
+
+
+def _evidence(answer: SearchAnswer, ranked: Ranked) -> str:
+    """Return what was known of the results that were shown, in their order; "" where not of all of them."""
+    rows = [result.visual_rank - 1 for result in answer.results]
+    if ranked.evidence is None or not rows or max(rows) >= len(ranked.evidence):
+        return ""
+    return write_evidence(ranked.evidence.take(rows))
 
 
 def _disk_reads() -> int:

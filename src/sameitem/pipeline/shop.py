@@ -14,14 +14,20 @@ from sameitem.core.database import open_database
 from sameitem.core.errors import ConflictError, InputError, NotFoundError
 from sameitem.core.image_intake import ImageIntake
 from sameitem.core.jobs import JobTable
+from sameitem.core.keys import KeyTable
 from sameitem.core.photo_store import PhotoStore
+from sameitem.core.secret import read_secret
 from sameitem.core.settings import FILE_NAME, Settings
 from sameitem.features.cache import FeatureCache
 from sameitem.features.detect import Detector
 from sameitem.features.embed import Embedder
 from sameitem.features.model_folder import read_model, shipped_model
 from sameitem.pipeline.generations import read_generations
+from sameitem.pipeline.rankers import active_ranker, open_ranker
+from sameitem.rerank.ranker import Ranker
 
+FEATURES = "features"  # in the shop's folder: of catalogue images, by model version
+PHOTO_FEATURES = "photo-features"  # the same of searched photos
 _log = logging.getLogger(__name__)
 
 
@@ -34,11 +40,17 @@ class Shop:
     _embedders: dict[str, Embedder] = field(default_factory=dict, init=False, repr=False, compare=False)
     _detectors: dict[str, Detector | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _caches: dict[str, FeatureCache] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _rankers: dict[str, Ranker | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def database(self) -> Engine:
         """The catalogue's database, with tables of this release."""
         return open_database(self.settings.catalogue.url or f"sqlite:///{self.folder / 'catalogue.db'}")
+
+    @cached_property
+    def secret(self) -> bytes:
+        """What signs and hashes for this shop, the same in every process."""
+        return read_secret(self.folder)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -51,9 +63,14 @@ class Shop:
         return JobTable(self.database)
 
     @cached_property
+    def keys(self) -> KeyTable:
+        """API keys."""
+        return KeyTable(self.database)
+
+    @cached_property
     def clicks(self) -> ClickLog:
         """What was shown and what was clicked."""
-        return ClickLog(self.database)
+        return ClickLog(self.database, self.secret, settings=self.settings.clicks)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -115,6 +132,22 @@ class Shop:
             self._detectors[version] = Detector(folder, threads=part.threads, batch=part.batch) if can else None
         return self._detectors[version]
 
+    @property
+    def active_ranker(self) -> str:
+        """Version of the ranker that orders the first hits; "looks" where nothing but looks does."""
+        return active_ranker(self.rankers_root).version
+
+    def ranker(self, version: str) -> Ranker | None:
+        """Return a ranker version, opened once; None where looks alone order.
+
+        Raises:
+            NotFoundError: there is no such version; names those that there are.
+            InputError, ConflictError: it cannot be used.
+        """
+        if version not in self._rankers:
+            self._rankers[version] = open_ranker(self.rankers_root, version)
+        return self._rankers[version]
+
     def check_model(self, version: str) -> None:
         """Read a model version from the disk, before something goes live that only it can answer for.
 
@@ -140,10 +173,30 @@ class Shop:
         """Folder of the model versions the shop brought or trained."""
         return self.folder / "models"
 
+    @property
+    def rankers_root(self) -> Path:
+        """Folder of the rankers."""
+        return self.folder / "rankers"
+
+    @property
+    def experiments_root(self) -> Path:
+        """Folder of the experiments between rankers."""
+        return self.folder / "experiments"
+
+    @property
+    def features_root(self) -> Path:
+        """Folder of the features of catalogue images."""
+        return self.folder / FEATURES
+
+    @property
+    def photo_features_root(self) -> Path:
+        """Folder of the features of searched photos."""
+        return self.folder / PHOTO_FEATURES
+
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""
         if embedder.version not in self._caches:
-            self._caches[embedder.version] = FeatureCache(self.folder / "features", embedder.version, embedder.dim)
+            self._caches[embedder.version] = FeatureCache(self.features_root, embedder.version, embedder.dim)
         return self._caches[embedder.version]
 
     def close(self) -> None:

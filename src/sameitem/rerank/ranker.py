@@ -100,6 +100,13 @@ class Ranker:
     def score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the score of each row, 0..1, larger is better; no row's score depends on the others.
 
+        Args and errors as of `log_odds`.
+        """
+        return np.asarray(np.exp(-np.logaddexp(0.0, -self.log_odds(features))))
+
+    def log_odds(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return log(score / (1 - score)) of each row.
+
         Args:
             features: (rows, features) in the order of `names`; nan is missing.
 
@@ -114,7 +121,20 @@ class Ranker:
         real = features.astype(np.float64, copy=False)
         raised = (standardise(real, self.middle, self.spread) * self.dense).sum(axis=1)
         raised += self.trees.weight[self.trees.leaves(real)].sum(axis=1)
-        return np.asarray(np.exp(-np.logaddexp(0.0, -(raised + self.bias))))
+        return np.asarray(raised + self.bias)
+
+
+def effects(ranker: Ranker, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much each feature changes each row's log odds (rows, features) against its usual value.
+
+    The usual value is the middle of what the ranker was trained on. Where features act together, the effects need not
+    add up to the whole.
+    """
+    usual = np.repeat(features[:, None, :], features.shape[1], axis=1)
+    own = np.arange(features.shape[1])
+    usual[:, own, own] = ranker.middle
+    without = ranker.log_odds(usual.reshape(-1, features.shape[1])).reshape(features.shape)
+    return np.asarray(ranker.log_odds(features)[:, None] - without)
 
 
 def standardise(

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import Session
-from sameitem.clicks.triplets import CLICK_TYPES
+from sameitem.clicks.log import CLICK_TYPES, Session
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
 from sameitem.core.jobs import Cancelled
 from sameitem.core.records import ContentHash, ProductId

@@ -5,8 +5,6 @@ so that an interrupted run begins again without paying twice. A catalogue image 
 feature kept where theirs are; a photo as serving does it, and kept apart: the same picture may be both.
 """
 
-import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -30,7 +28,6 @@ from sameitem.clicks.triplets import (
     mine,
     photo_of,
 )
-from sameitem.core.durable import sync_folder
 from sameitem.core.errors import ImageError, InputError, NotFoundError
 from sameitem.core.records import Box, ContentHash, ImageId, Pixels
 from sameitem.core.settings import MiningSettings
@@ -47,9 +44,6 @@ from sameitem.pipeline.generations import read_generations
 from sameitem.pipeline.shop import Shop
 
 TRIPLETS = "triplets.parquet"  # in the shop's folder, unless another place is named
-KEY = "mining.key"  # secret of the shop by which the users of triplets are hashed
-KEY_BYTES = 32
-PHOTO_FEATURES = "photo-features"  # in the shop's folder: the features of searched photos, a cache like features/
 LEAST_IMAGES = 11  # different ones, so that there are `MIN_PAIRS` pairs of two
 RANDOM_PHOTOS, RANDOM_IMAGES = 1000, 2000  # whose distances tell how far random pairs are apart
 _BLOCK_SESSIONS = 256  # whose pictures are looked up and embedded together ...
@@ -105,7 +99,7 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
         hear: is told how far it is; may raise to stop, which leaves an earlier file as it is.
 
     Raises:
-        InputError: the log or the catalogue is too small to tell near from far, or `mining.key` is damaged.
+        InputError: the log or the catalogue is too small to tell near from far.
         NotFoundError: there is no such model version.
     """
     settings, images = shop.settings.mining, shop.catalogue.counts().images
@@ -116,7 +110,6 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
     hear(0.0, {})
     photos, listed = _random_pictures(shop, np.random.default_rng(0))
     _check_enough(photos, listed)
-    user_key = _user_key(shop.folder)
     local = _local_check(pictures, rules, settings, images)
     for source in sources:
         source.hold(photos, listed)
@@ -135,7 +128,6 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
         distances,
         pictures_of=pictures.of,
         rules=rules,
-        user_key=user_key,
         tally=tally,
     )
     report = write_triplets(out, triplets, tally)
@@ -195,26 +187,6 @@ def _check_enough(photos: Sequence[Picture], listed: Sequence[Picture]) -> None:
             f"{len(photos)} photo(s) that are kept and {len(listed)} image(s); collect more searches "
             "(search.photo_days > 0), or import a log: `sameitem import-clicks FILE`"
         )
-
-
-def _user_key(folder: Path) -> bytes:
-    """Return the shop's secret, made when it is first needed, so that a user has the same name in every file."""
-    file = folder / KEY
-    if not file.is_file():
-        part = file.with_name(f".{KEY}.{secrets.token_hex(8)}.part")
-        with open(part, "xb", opener=partial(os.open, mode=0o600)) as stream:  # never readable for others
-            stream.write(secrets.token_bytes(KEY_BYTES))
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.rename(file)
-        sync_folder(folder)
-    key = file.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise InputError(
-            f"{file} is damaged: need {KEY_BYTES} bytes, got {len(key)}; restore it from the backup, or remove it: "
-            "users then get other names"
-        )
-    return key
 
 
 # ---- what the log's pictures are ----
@@ -363,7 +335,7 @@ class _Source:
 
 def _source(shop: Shop, version: str, pictures: _Pictures) -> _Source:
     embedder, detector = shop.embedder(version), shop.detector(version)
-    of_photos = FeatureCache(shop.folder / PHOTO_FEATURES, embedder.version, embedder.dim)
+    of_photos = FeatureCache(shop.photo_features_root, embedder.version, embedder.dim)
     return _Source(
         embedder.version,
         photos=_Features(embedder, of_photos, partial(searched_subject, detector=detector), pictures),

@@ -16,6 +16,7 @@ from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sameitem.clicks.log import Event, EventType
+from sameitem.clicks.pseudonyms import SIMULATED
 from sameitem.core.errors import ConflictError, ImageError, InputError, NotFoundError
 from sameitem.core.records import ContentHash, Pixels, ProductId
 from sameitem.evaluation.evaluate import LabelledQuery
@@ -24,7 +25,7 @@ from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.work import Tell
 
 SEARCH, EVENTS = "/v1/search", "/v1/events"
-MARK = "simulated"  # user and session ids begin with it
+MARK = SIMULATED  # user and session ids begin with it, and so do their pseudonyms
 _SMALLEST_PX = 96  # shortest side of an edited photo
 
 
@@ -256,7 +257,7 @@ def in_process(shop: Shop) -> Send:
 
     def send(request: Request) -> Mapping[str, Any]:
         if request.path != SEARCH:
-            counts = shop.clicks.record_events([Event(**event) for event in request.fields["events"]])
+            counts = shop.clicks.take_events([Event(**event) for event in request.fields["events"]])
             return {"refused": [{"reason": refused.reason} for refused in counts.refused]}
         answer = searcher.search(SearchRequest(photo=request.photo, **request.fields))
         results = [

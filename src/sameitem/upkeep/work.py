@@ -18,6 +18,7 @@ from sameitem.pipeline.offline import BuildReport, build
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
 from sameitem.upkeep.mining import mine_shop
+from sameitem.upkeep.ranking import train_ranker_version
 from sameitem.upkeep.training import Trainers, learned, train
 
 Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
@@ -140,6 +141,11 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             progress(percent=percent)
             tell(step, percent, figures)
 
+        if job.arguments["model"] == "ranker":
+            name, seed = job.arguments["name"], job.arguments["seed"]
+            return asdict(
+                train_ranker_version(shop, name=name, seed=seed, hear=lambda step, percent: hear(step, percent, {}))
+            )
         return train(shop, job, trainers=trainers, tell=hear)
 
     def run_compare(job: Job, progress: Progress) -> dict[str, Any]:

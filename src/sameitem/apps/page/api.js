@@ -1,7 +1,7 @@
 /** The REST interface as the page uses it. Addresses are relative to the page, so it works below any path. */
 
 import { toPixels } from "./box.js";
-import { recall, sessionId } from "./identity.js";
+import { sessionId } from "./identity.js";
 import { filterExpression } from "./state.js";
 
 /**
@@ -36,6 +36,7 @@ import { filterExpression } from "./state.js";
  */
 
 const searchDeadlineMs = 30_000;
+const jsonHeaders = { "Content-Type": "application/json" };
 
 /** What the server, or the way to it, said no with. `code` is the server's, or "unreachable" or "timeout". */
 export class ApiError extends Error {
@@ -48,11 +49,6 @@ export class ApiError extends Error {
 }
 
 const address = (path) => new URL(path, document.baseURI);
-
-function headers(more = {}) {
-  const key = recall("localStorage", "key");
-  return key ? { ...more, Authorization: `Bearer ${key}` } : more;
-}
 
 async function readProblem(response) {
   const problem = await response.json().catch(() => ({}));
@@ -67,7 +63,7 @@ async function readProblem(response) {
   });
 }
 
-async function call(path, options) {
+async function call(path, options = {}) {
   let response;
   try {
     response = await fetch(address(path), options);
@@ -110,19 +106,19 @@ export async function search(view, { start, num, photoSize, signal }) {
 function body(query, fields) {
   if (query.kind === "product") {
     const json = JSON.stringify({ product_id: query.productId, image_name: query.imageName || undefined, ...fields });
-    return { body: json, headers: headers({ "Content-Type": "application/json" }) };
+    return { body: json, headers: jsonHeaders };
   }
   const form = new FormData();
   form.set("image", query.blob, query.name);
   for (const [name, value] of Object.entries(fields)) {
     form.set(name, typeof value === "object" ? JSON.stringify(value) : String(value));
   }
-  return { body: form, headers: headers() };
+  return { body: form };
 }
 
 /** @returns {Promise<{id: string, name: string, name_zh: string}[]>} the top categories */
 export async function fetchCategories() {
-  return (await call("v1/taxonomy", { headers: headers() })).categories ?? [];
+  return (await call("v1/taxonomy")).categories ?? [];
 }
 
 /**
@@ -142,7 +138,7 @@ export async function fetchLoggedPhoto(hash) {
  * @throws {ApiError}
  */
 export async function fetchProduct(productId, imageName) {
-  const { product, images } = await call(`v1/products/${encodeURIComponent(productId)}`, { headers: headers() });
+  const { product, images } = await call(`v1/products/${encodeURIComponent(productId)}`);
   const image_url = images?.find((image) => image.name === imageName)?.image_url ?? "";
   return { ...product, product_id: productId, image_name: imageName, image_url };
 }
@@ -155,7 +151,21 @@ export function sendEvents(events) {
   fetch(address("v1/events"), {
     method: "POST",
     keepalive: true,
-    headers: headers({ "Content-Type": "application/json" }),
+    headers: jsonHeaders,
     body: JSON.stringify({ events }),
   }).catch(() => {});
+}
+
+/**
+ * Let the server keep an access key in a cookie that no script can read; every later request then carries it.
+ * @param {string} key
+ * @throws {ApiError} status 401: it is no key of this shop
+ */
+export async function logIn(key) {
+  await call("v1/login", { method: "POST", headers: jsonHeaders, body: JSON.stringify({ key }) });
+}
+
+/** Have the server take the cookie away. @throws {ApiError} */
+export async function logOut() {
+  await call("v1/logout", { method: "POST" });
 }

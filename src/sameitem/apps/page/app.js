@@ -1,13 +1,13 @@
 /** The photo search page: one view (what was asked), its answers, and the elements that show them. */
 
-import { ApiError, fetchCategories, fetchLoggedPhoto, fetchProduct, search, sendEvents } from "./api.js";
+import { ApiError, fetchCategories, fetchLoggedPhoto, fetchProduct, logIn, logOut, search, sendEvents } from "./api.js";
 import { fromPixels, isWhole, overlap, wholePhoto } from "./box.js";
 import { createBoxEditor } from "./boxeditor.js";
 import { createChips } from "./chips.js";
 import { createEventLog } from "./events.js";
 import { createFilterForm } from "./filterform.js";
 import { currentLanguage, formatPercent, preferredLanguage, setLanguage, t } from "./i18n.js";
-import { remember } from "./identity.js";
+import { recall, remember } from "./identity.js";
 import { chooseFile, listenForPhotos } from "./intake.js";
 import { askForKey, clearNotices, say, toast } from "./notices.js";
 import { PhotoError, preparePhoto } from "./photo.js";
@@ -228,7 +228,8 @@ function drawCards() {
   if (busy && !answers.length) cards.replaceChildren(...createSkeletons());
   else {
     const wanted = answers.flatMap((answer) => answer.results.map((result) => ({ answer, result })));
-    const kept = Array.from(cards.children).filter((card, index) => drawn.get(card) === wanted[index]?.result);
+    const isDrawn = (card, index) => drawn.has(card) && drawn.get(card) === wanted[index]?.result;
+    const kept = Array.from(cards.children).filter(isDrawn);
     const isPrefix = kept.every((card, index) => card === cards.children[index]);
     const fresh = (isPrefix ? wanted.slice(kept.length) : wanted).map(({ answer, result }) => drawCard(answer, result));
     cards.replaceChildren(...(isPrefix ? kept : []), ...fresh);
@@ -292,13 +293,10 @@ function explain(error, { again, place }) {
   const other = ["widen.photo", chooseFile];
   const request = error.requestId && t("error.request", { id: error.requestId });
   const title = t("error.title");
-  if (error.status === 401 || error.status === 403) {
-    say(place, { title: t("error.key"), detail: error.detail, request, urgent: true });
-    return askForKey(place, (key) => {
-      remember("localStorage", "key", key);
-      loadCategories();
-      again();
-    });
+  if (error.status === 401 || error.code === "missing_scope") {
+    say(place, { title: t("error.key"), detail: error.status === 401 ? "" : t("error.keyScope") });
+    $("live").textContent = t("error.key");
+    return askForKey(place, (key) => signIn(key, again));
   }
   const own = {
     unreachable: () => t(navigator.onLine ? "error.unreachable" : "error.offline"),
@@ -319,6 +317,29 @@ function explain(error, { again, place }) {
       ? [["filters.clear", () => refine({ filters: noFilters })]]
       : [retry, other];
   say(place, { title, detail, request, actions, urgent: true });
+}
+
+/** Try a key; where it is accepted, go on with what it was asked for. Gives what is wrong with it, else "". */
+async function signIn(key, goOn) {
+  try {
+    await logIn(key);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401 || error.status === 422) return t("error.keyWrong");
+    return busyFor(error) || t("error.unreachable");
+  }
+  remember("localStorage", "signedIn", "1");
+  drawSignOut();
+  notice = null;
+  if (!categories.length) loadCategories();
+  goOn();
+  const next = view.query ? $("results-title") : $("start").querySelector("[data-take=file]");
+  next.focus({ preventScroll: true }); // the form that had the focus is gone
+  return "";
+}
+
+function drawSignOut() {
+  $("sign-out").hidden = !recall("localStorage", "signedIn");
 }
 
 const busyFor = ({ retryAfterS, detail }) => (retryAfterS ? t("error.busy", { seconds: retryAfterS }) : detail);
@@ -377,6 +398,16 @@ $("share").addEventListener("click", async () => {
     $("share-link").querySelector("input").select();
   }
 });
+$("sign-out").addEventListener("click", async () => {
+  try {
+    await logOut();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return toast(t("error.unreachable"));
+  }
+  remember("localStorage", "signedIn", "");
+  location.reload(); // what the key let through is on the page no more
+});
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // a click beside it
 }
@@ -395,11 +426,16 @@ async function loadCategories() {
     categories = await fetchCategories();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error; // without the taxonomy the predicted categories are still offered
+    if (error.status === 401 && !view.query) {
+      notice = () => explain(error, { again: draw, place: "start" }); // before a photo is chosen for nothing
+      draw();
+    }
     return;
   }
   if (view.query) drawChips();
 }
 
+drawSignOut();
 setLanguage(preferredLanguage(new URLSearchParams(location.search).get("lang")));
 loadCategories();
 restore(history.state);

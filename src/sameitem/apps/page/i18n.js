@@ -11,6 +11,7 @@ const english = {
   "page.home": "New search",
   "page.switch": "中文",
   "page.switchLabel": "中文 (switch language)",
+  "page.signOut": "Sign out",
   "page.privacy": "The photo is made smaller on your device and sent without location or camera data.",
 
   "steps.photo": "Photograph the thing, or use a picture you have",
@@ -117,6 +118,8 @@ const english = {
   "error.key": "This shop asks for an access key.",
   "error.keyLabel": "Access key",
   "error.keyUse": "Use this key",
+  "error.keyWrong": "This key is not accepted. Check that it is complete, or ask the shop for a new one.",
+  "error.keyScope": "This key may not do that. Use one that may.",
   "error.request": ({ id }) => `Request ${id}`,
   "photo.title": "This file cannot be used",
   "photo.empty": ({ name }) => `“${name}” is empty. Choose another photo.`,
@@ -133,6 +136,7 @@ const chinese = {
   "page.home": "重新搜索",
   "page.switch": "English",
   "page.switchLabel": "English（切换语言）",
+  "page.signOut": "退出",
   "page.privacy": "照片会先在你的设备上缩小，发送时不含位置和相机信息。",
 
   "steps.photo": "拍下它，或用手边的图片",
@@ -236,6 +240,8 @@ const chinese = {
   "error.key": "这家店需要访问密钥。",
   "error.keyLabel": "访问密钥",
   "error.keyUse": "使用此密钥",
+  "error.keyWrong": "此密钥无效。请检查是否完整，或向店家索取新的密钥。",
+  "error.keyScope": "此密钥没有这项权限，请换一个。",
   "error.request": ({ id }) => `请求 ${id}`,
   "photo.title": "无法使用这个文件",
   "photo.empty": ({ name }) => `“${name}”是空文件，请换一张照片。`,

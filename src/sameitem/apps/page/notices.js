@@ -42,13 +42,24 @@ export function say(place, { title = "", detail = "", request = "", actions = []
 
 /**
  * Add a field for the access key to the notice of a place.
- * @param {Place} place @param {(key: string) => void} onKey
+ * @param {Place} place
+ * @param {(key: string) => Promise<string>} onKey tries a key; gives what is wrong with it, "" when it is accepted
  */
 export function askForKey(place, onKey) {
   const form = document.getElementById("key-form").content.firstElementChild.cloneNode(true);
-  form.addEventListener("submit", (event) => {
+  const [field, button, wrong] = [form.elements.key, form.querySelector("button"), form.querySelector("[role=alert]")];
+  form.querySelector("[data-label]").textContent = t("error.keyLabel");
+  button.textContent = t("error.keyUse");
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    onKey(form.elements.key.value.trim());
+    if (button.disabled) return;
+    button.disabled = true;
+    wrong.textContent = "";
+    const reason = await onKey(field.value.trim());
+    button.disabled = false;
+    wrong.textContent = reason;
+    field.toggleAttribute("aria-invalid", Boolean(reason));
+    if (reason) field.select();
   });
   placeOf(place).querySelector("[data-actions]").append(form);
 }

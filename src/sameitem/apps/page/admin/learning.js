@@ -5,6 +5,8 @@ import { spread } from "./jobs.js";
 import { ask, badge, button, card, empty, facts, figure, h, head, link, progress, size, table } from "./parts.js";
 import { addressOf, get, getText, post } from "./rest.js";
 
+const looks = "looks"; // the version that is the order by looks alone
+
 /** @type {import("./admin.js").Section} */
 export const models = { id: "models", draw: (context) => (context.params.get("version") ? drawModel(context) : drawGenerations(context, "models")) };
 /** @type {import("./admin.js").Section} */
@@ -16,7 +18,7 @@ async function drawGenerations(context, what) {
   const { versions, operations = [] } = await get(`v1/${what}`, {}, context.signal);
   if (operations.length) context.watch();
   return [
-    head(t(`admin.${what}`), t(`${what}.lead`), button(t("models.train"), () => train(context, what), { kind: "primary", focus: "train" }), what === "models" && button(t("models.rollback"), () => rollBack(context), { focus: "rollback" })),
+    head(t(`admin.${what}`), t(`${what}.lead`), button(t("models.train"), () => train(context, what), { kind: "primary", focus: "train" }), button(t("models.rollback"), () => rollBack(context, what), { focus: "rollback" })),
     ...operations.map((job) => h("div", { class: "panel job-progress" }, h("strong", {}, t(`job.${job.kind}`) ?? job.kind), progress(job.percent / 100, t(`job.${job.kind}`) ?? job.kind), h("span", {}, `${formatNumber(Math.round(job.percent))} %`), link("#/jobs", t("models.toJob")))),
     ...versions.map((version) => versionCard(version, context, what)),
   ];
@@ -33,12 +35,12 @@ async function train(context, what) {
   if (!given) return;
   const body = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ""));
   if (body.minutes) body.minutes = Number(body.minutes);
-  await context.run(() => post(`v1/${what}:train`, body), t("jobs.started"));
+  await context.run(() => post("v1/models:train", isModel ? body : { ...body, model: "ranker" }), t("jobs.started"));
 }
 
-async function rollBack(context) {
-  const yes = await ask({ title: t("models.rollbackTitle"), text: t("models.rollbackText"), confirm: t("models.rollback"), danger: true });
-  if (yes) await context.run(() => post("v1/models:rollback"), t("models.rolledBack"));
+async function rollBack(context, what) {
+  const yes = await ask({ title: t(`${what}.rollbackTitle`), text: t(`${what}.rollbackText`), confirm: t("models.rollback"), danger: true });
+  if (yes) await context.run(() => post(`v1/${what}:rollback`), t(`${what}.rolledBack`));
 }
 
 function versionCard(version, context, what) {
@@ -46,13 +48,13 @@ function versionCard(version, context, what) {
     const force = [{ name: "force", label: t("models.force"), kind: "check", hint: t("models.forceHint") }];
     const question = { title: t("models.activateTitle", { version: version.version }), text: t(`${what}.activateText`), confirm: t("models.activate"), fields: force };
     const given = await ask(question);
-    if (given) await context.run(() => post(`v1/${what}:activate`, { version: version.version, force: given.force }), t("jobs.started"));
+    if (given) await context.run(() => post(`v1/${what}:activate`, { version: version.version, force: given.force }), t(what === "models" ? "jobs.started" : "rankers.activated"));
   };
   const metrics = Object.entries(version.metrics ?? {}).filter(([, value]) => typeof value === "number");
   return h(
     "article",
     { class: "panel" },
-    h("div", { class: "job-head" }, h("h2", {}, version.version), version.active && badge(t("models.isActive"), "good"), version.live && badge(t("models.answers"), "good"), version.error && badge(t("models.broken"), "bad")),
+    h("div", { class: "job-head" }, h("h2", {}, version.version === looks ? t("rankers.looks") : version.version), version.active && badge(t("models.isActive"), "good"), version.live && badge(t("models.answers"), "good"), version.error && badge(t("models.broken"), "bad")),
     version.error
       ? h("p", { class: "field-error" }, version.error)
       : facts([

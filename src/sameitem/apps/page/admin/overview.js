@@ -78,7 +78,7 @@ function live({ index, active_model: active }, rankers) {
     [t("index.version"), link("#/index", index.version)],
     [t("index.created"), moment(index.created)],
     [t("index.model"), [index.model_version, active !== index.model_version && ` (${t("overview.nextModel", { model: active })})`]],
-    ...(rankers ? [[t("overview.ranker"), rankers.active || t("overview.noRanker")]] : []),
+    ...(rankers ? [[t("overview.ranker"), rankers.active === "looks" ? t("overview.noRanker") : link("#/rankers", rankers.active)]] : []),
     [t("overview.changed"), t("overview.changedValue", { added: formatNumber(index.added), waiting: formatNumber(index.waiting) })],
     ...(certificate ? [[t("index.recall", { k: certificate.k }), recall(certificate)]] : []),
   ]);

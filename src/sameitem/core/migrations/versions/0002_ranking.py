@@ -13,8 +13,9 @@ def upgrade() -> None:
     """Add the columns and tables."""
     for name in ("ranker_version", "evidence", "experiment"):
         op.add_column("searches", sa.Column(name, TEXT, nullable=False, server_default=sa.text("''")))
-    op.create_index("searches_user_id", "searches", ["user_id", "number"])
-    op.create_index("events_user_id", "events", ["user_id", "number"])
+    op.create_index("searches_user_id", "searches", ["user_id", "at", "number"])
+    op.create_index("searches_session_id", "searches", ["session_id", "at", "number"])
+    op.create_index("events_user_id", "events", ["user_id", "received_at", "number"])
     op.drop_index("searches_at", "searches")
     op.create_index("searches_at", "searches", ["at", "number", "category_id"])
     is_act = sa.text("type <> 'impression'")
