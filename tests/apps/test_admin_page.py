@@ -319,14 +319,17 @@ def test_a_ranker_is_activated_and_trained_by_its_own_routes(page: Page, server:
     ]
 
 
-def test_runs_of_the_loop_are_there_when_the_server_has_them(page: Page, server: Client) -> None:
-    run = {"id": "20261126-143002-1a2b", "published": False, "reason": "No better.", "live": {"model": "base-2"}}
+def test_a_run_of_the_loop_shows_its_steps_and_its_report(page: Page, server: Client) -> None:
+    run = {"id": "20261126-143002-1a2b", "started": "2026-11-26T14:30:02+00:00", "published": False, "warnings": []}
+    run |= {"reason": "No better.", "live": {"model": "base-2"}, "traffic": {"searches": 9, "click_through": 0.5}}
+    run |= {"report": "/v1/loops/20261126-143002-1a2b/report"}
     steps = [{"name": "gate", "state": "done", "reason": "No gain.", "seconds": 4.2, "figures": {}}]
     page.route("**/v1/loops", lambda route: route.fulfill(json={"loops": [run]}))
     page.route("**/v1/loops/*", lambda route: route.fulfill(json=run | {"steps": steps}))
     open_section(page, server, "overview")
     page.get_by_role("link", name="Loop runs").click()
-    page.get_by_role("link", name=run["id"]).click()
+    expect(page.locator("tbody tr")).to_contain_text("50.0%")
+    page.locator("tbody a").click()
     expect(page.locator("tbody tr")).to_contain_text("No gain.")
     expect(page.get_by_role("link", name="Report")).to_have_attribute("href", re.compile(f"{run['id']}/report$"))
 

@@ -94,28 +94,19 @@ class TestARatio:
                 ratio_interval(one, below, np.zeros(1, np.int64), generator)
 
 
-class TestAShareOfTrials:
-    """The score interval."""
+class TestWilson:
+    def test_gives_the_interval_that_books_give(self) -> None:
+        found = wilson_interval(10, 50)  # Newcombe 1998, by the same formula worked out by hand
+        assert (found.mean, round(found.low, 4), round(found.high, 4)) == (0.2, 0.1124, 0.3304)
 
-    @pytest.mark.parametrize(
-        ("successes", "trials", "low", "high"),  # worked out from Wilson's formula by hand
-        [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (1, 100, 0.0018, 0.0545)],
-    )
-    def test_has_the_ends_of_the_formula(self, successes: int, trials: int, low: float, high: float) -> None:
-        interval = wilson_interval(successes, trials)
-        assert interval.mean == successes / trials
-        assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
+    @given(total=st.integers(1, 10_000), share=st.floats(0, 1))
+    def test_holds_the_share_and_mirrors(self, total: int, share: float) -> None:
+        hits = round(share * total)
+        found, mirrored = wilson_interval(hits, total), wilson_interval(total - hits, total)
+        assert 0 <= found.low <= found.mean <= found.high <= 1
+        assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high), abs=1e-12)
 
-    @given(trials=st.integers(1, 10**9), share=st.floats(0, 1))
-    def test_holds_the_share_and_lies_in_0_to_1(self, trials: int, share: float) -> None:
-        interval = wilson_interval(round(share * trials), trials)
-        assert 0 <= interval.low <= interval.mean <= interval.high <= 1
-
-    def test_without_a_trial_is_everything(self) -> None:
-        interval = wilson_interval(0, 0)
-        assert (interval.mean, interval.low, interval.high) == (0.0, 0.0, 1.0)
-
-    @pytest.mark.parametrize(("successes", "trials"), [(-1, 3), (4, 3)])
-    def test_of_more_successes_than_trials_is_refused(self, successes: int, trials: int) -> None:
-        with pytest.raises(InputError, match="of 0 to trials"):
-            wilson_interval(successes, trials)
+    @pytest.mark.parametrize(("hits", "total"), [(0, 0), (-1, 5), (6, 5)])
+    def test_refuses_what_is_no_share(self, hits: int, total: int) -> None:
+        with pytest.raises(InputError, match="0 <= hits <= total"):
+            wilson_interval(hits, total)

@@ -386,11 +386,19 @@ class TestHeldOutQueries:
         photos = [self.keep(models, n % 30) for n in range(60)]  # each is searched with twice
         for n, photo in enumerate(photos):
             self.record(models, n, photo, {f"P{n % 10:02}": "click"})
-        expected = [n for n, photo in enumerate(photos) if is_held_out(photo)]
+        expected = [n for n, photo in enumerate(photos[:30]) if is_held_out(photo)]
         found = held_out_queries(models)
         assert [query.product_id for query in found] == [f"P{n % 10:02}" for n in expected]
         assert [query.image for query in found] == [models.query_photos.path(ContentHash(photos[n])) for n in expected]
-        assert 0 < len(found) < 20
+        assert 0 < len(found) < 10
+
+    def test_ask_a_photo_once_whoever_searched_with_it_and_take_all_they_clicked_for_right(self, models: Shop) -> None:
+        photo = next(f"{n:064x}" for n in range(1000) if is_held_out(f"{n:064x}"))
+        self.keep(models, int(photo, 16))
+        for n, product in enumerate(("P01", "P02", "P01")):
+            self.record(models, n, photo, {product: "click"})
+        (query,) = held_out_queries(models)
+        assert (query.product_id, query.others) == ("P01", ("P02",))
 
     def test_leave_out_what_shows_no_choice_or_no_photo(self, models: Shop) -> None:
         photo, gone = (f"{n:064x}" for n in islice((n for n in range(1000) if is_held_out(f"{n:064x}")), 2))

@@ -56,7 +56,7 @@ from sameitem.core.jobs import Job, State
 from sameitem.core.photo_store import PhotoStore
 from sameitem.core.records import Box, ContentHash, ImageId, Product, ProductId
 from sameitem.features.model_folder import PAGE as CURVES
-from sameitem.metrics.intervals import wilson_interval
+from sameitem.metrics.intervals import Interval, wilson_interval
 from sameitem.pipeline.gallery import Gallery
 from sameitem.pipeline.inspection import (
     AskedAgain,
@@ -449,7 +449,7 @@ def _traffic(counts: Iterable[DayCounts]) -> dict[str, Any]:
     searches = sum(one.searches for one in parts)
 
     def share(count: int) -> dict[str, Any]:
-        found = wilson_interval(count, searches)
+        found = wilson_interval(count, searches) if searches else Interval(0.0, 0.0, 1.0)  # nothing is known
         shares = {"share": found.mean, "low": found.low, "high": found.high}
         return {"count": count, **{name: round(value, 6) for name, value in shares.items()}}
 

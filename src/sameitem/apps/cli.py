@@ -849,6 +849,24 @@ def keys_revoke(
             typer.echo(f"Key {key.id} ({key.name}) is revoked.")
 
 
+@app.command()
+def loop(
+    context: typer.Context,
+    seed: SeedOption = 0,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Learn from the clicks since the last loop: mine, train, gate, canary; publish what finds more."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "loop", {"seed": seed}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_loop(result)
+    return EXIT_SET_ASIDE if result["warnings"] else 0
+
+
 # ---- experiments ----
 
 RankerArgument = Annotated[str, typer.Argument(metavar="RANKER", help="A ranker version, or `looks`: looks alone.")]

@@ -27,6 +27,7 @@ from sameitem.apps.admin import add_admin
 from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.login import add_login
+from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
 from sameitem.apps.routes import Json
@@ -135,6 +136,7 @@ def create_app(
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
+    add_loops(app, shop, queue=partial(_queued, shop, wake_runner))
     _add_rankers(app, shop)
     _add_health(app, searcher, measures)
     add_login(app, access, Json)
@@ -529,18 +531,22 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
         """Start a training, which makes a new model version; one of the same fields that waits already is returned."""
         if body.name:
             check_new_version(body.name)
-        return queued(request, "train", {**body.model_dump(), "triplets": ""})
+        return _queued(shop, wake_runner, request, "train", {**body.model_dump(), "triplets": ""})
 
     @app.post("/v1/models:activate", status_code=202, responses=_ok(OperationAnswer, 202))
     def activate_model(request: Request, body: ActivateBody) -> Response:
         """Build an index of a model version beside the live one, ask the gate, and switch at once."""
         shop.model_folder(body.version)
-        return queued(request, "activate", {**body.model_dump(), "queries": ""})
+        return _queued(shop, wake_runner, request, "activate", {**body.model_dump(), "queries": ""})
 
-    def queued(request: Request, kind: str, arguments: dict[str, Any]) -> Response:
-        job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
-        wake_runner()
-        return Json(_operation(job, _request_id(request)), status_code=202)
+
+def _queued(
+    shop: Shop, wake_runner: Callable[[], None], request: Request, kind: str, arguments: dict[str, Any]
+) -> Response:
+    """Queue a job, where none of the same kind and arguments waits or runs, and answer with the operation."""
+    job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
+    wake_runner()
+    return Json(_operation(job, _request_id(request)), status_code=202)
 
 
 # ---- rankers ----

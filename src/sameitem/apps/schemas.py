@@ -447,6 +447,43 @@ class ModelsAnswer(BaseModel):
     operations: list[dict[str, Any]] = Field(description="trainings, comparisons and activations that wait or run")
 
 
+class LoopSummary(BaseModel):
+    """What a loop did, in short."""
+
+    id: str
+    started: str
+    seconds: float
+    published: bool = Field(description="a new embedding or ranker went live")
+    reason: str
+    live: dict[str, str | None] = Field(description="index, model and ranker when it ended")
+    traffic: dict[str, float | None] = Field(
+        description="searches, clicked, click_through, low, high since the loop before"
+    )
+    warnings: list[str]
+    report: str = Field(description="address of its page")
+
+
+class LoopsAnswer(BaseModel):
+    """The newest loops, newest first."""
+
+    request_id: str
+    loops: list[LoopSummary]
+
+
+class LoopAnswer(LoopSummary):
+    """Everything a loop says of itself."""
+
+    request_id: str
+    steps: list[dict[str, Any]] = Field(
+        description="name, state (done, nothing to do, failed), reason, seconds, figures"
+    )
+    embedding: dict[str, Any] | None = Field(
+        description="before, version, published, reason, metrics, gate, canary; null where none was trained"
+    )
+    ranker: dict[str, Any] | None
+    marks: dict[str, Any] = Field(description="where the next loop goes on in the click log")
+
+
 class RankersAnswer(BaseModel):
     """The rankers of the shop, newest first; `looks` is the order by looks alone."""
 

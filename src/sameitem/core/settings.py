@@ -156,6 +156,24 @@ class RerankSettings(Part):
     )
 
 
+class LoopSettings(Part):
+    """The loop that learns from clicks: what it needs, how long it may take, what it keeps."""
+
+    least_new_clicks: int = Field(
+        default=100, ge=1, description="searches clicked since the last training; with fewer nothing is trained"
+    )
+    train_minutes: float = Field(default=60.0, gt=0, description="minutes the training of a model may take")
+    detector_every: int = Field(
+        default=7, ge=0, description="every so many trainings teach finding the subject too; 0 = none does"
+    )
+    gate_queries: int = Field(default=1000, ge=1, description="held-out searches, the newest, that the gate asks")
+    queries: str = Field(default="", description="CSV of labelled photos that the gate asks besides; empty = none")
+    keep_reports: int = Field(default=100, ge=1, description="reports of loops that are kept")
+    keep_models: int = Field(
+        default=3, ge=1, description="models of loops kept of those that were live, and of those that were refused"
+    )
+
+
 class ServeSettings(Part):
     """The HTTP server."""
 
@@ -198,6 +216,7 @@ class Settings(BaseSettings):
     mining: MiningSettings = MiningSettings()
     clicks: ClickSettings = ClickSettings()
     rerank: RerankSettings = RerankSettings()
+    loop: LoopSettings = LoopSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod

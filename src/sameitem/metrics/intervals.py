@@ -33,24 +33,6 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def wilson_interval(successes: int, trials: int) -> Interval:
-    """Return the share of successes and its 95 % score interval; without a trial nothing is known: 0 to 1.
-
-    Raises:
-        InputError: successes are not 0 to trials.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
-    """
-    if not 0 <= successes <= trials:
-        raise InputError(f"need successes of 0 to trials, got {successes} of {trials}")
-    if trials == 0:
-        return Interval(0.0, 0.0, 1.0)
-    share, z = successes / trials, 1.959964
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
-
-
 def paired_interval(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
@@ -119,3 +101,19 @@ def ratio_interval(
             ratios.append(tops[drawn].sum() / bottoms[drawn].sum())
     low, high = np.quantile(ratios, (0.025, 0.975))
     return Interval(float(tops.sum() / bottoms.sum()), float(low), float(high))
+
+
+def wilson_interval(hits: int, total: int) -> Interval:
+    """Return hits / total, the share of independent trials that succeeded, and its Wilson score 95 % interval.
+
+    Raises:
+        InputError: no trials, or not 0 <= hits <= total.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    if not 0 <= hits <= total or total == 0:
+        raise InputError(f"need 0 <= hits <= total and at least one trial, got {hits} of {total}")
+    z, share = 1.959964, hits / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))

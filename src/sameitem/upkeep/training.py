@@ -158,7 +158,7 @@ def _photo(shop: Shop, content_hash: ContentHash) -> Pixels:
 
 def _clear_checkpoints(shop: Shop) -> None:
     """Remove what trainings left that ended one way or another."""
-    going_on = {job.id for job in shop.jobs.pending(["train"])}
+    going_on = {job.id for job in shop.jobs.pending(["train", "loop"])}
     for folder in (shop.folder / CHECKPOINTS).glob("*/"):
         if folder.name not in going_on:
             shutil.rmtree(folder)

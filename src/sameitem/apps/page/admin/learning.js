@@ -2,7 +2,7 @@
 
 import { formatNumber, t } from "../i18n.js";
 import { spread } from "./jobs.js";
-import { ask, badge, button, card, empty, facts, figure, h, head, link, progress, size, table } from "./parts.js";
+import { ask, badge, button, card, empty, facts, figure, h, head, link, moment, percent, progress, size, table } from "./parts.js";
 import { addressOf, get, getText, post } from "./rest.js";
 
 const looks = "looks"; // the version that is the order by looks alone
@@ -103,22 +103,31 @@ function readCurves(page) {
   });
 }
 
-async function drawLoops({ params, signal, href }) {
+async function drawLoops({ params, signal, href, run }) {
   const id = params.get("id");
   if (id) return drawLoop(id, href, signal);
   const { loops: runs = [] } = await get("v1/loops", {}, signal);
-  const verdict = (run) => badge(t(run.published ? "loops.published" : "loops.kept"), run.published ? "good" : "plain");
-  const rows = runs.map((run) => [link(href({ id: run.id }), run.id), verdict(run), run.reason ?? ""]);
-  return [head(t("admin.loops"), t("loops.lead")), rows.length ? table(t("admin.loops"), [t("loops.run"), t("loops.result"), t("loops.reason")], rows, { stacks: true }) : empty(t("loops.none"))];
+  const start = async () => {
+    const yes = await ask({ title: t("loops.startTitle"), text: t("loops.startText"), confirm: t("loops.start") });
+    if (yes) await run(() => post("v1/loops:run"), t("jobs.started"));
+  };
+  const verdict = ({ published }) => badge(t(published ? "loops.published" : "loops.kept"), published ? "good" : "plain");
+  const rate = ({ traffic }) => (traffic?.searches ? percent(traffic.click_through) : "–");
+  const row = (one) => [link(href({ id: one.id }), one.started ? moment(one.started) : one.id), verdict(one), [one.reason, (one.warnings ?? []).map((warning) => h("p", { class: "hint" }, warning))], rate(one)];
+  const columns = [t("loops.run"), t("loops.result"), t("loops.reason"), { text: t("clicks.clicked"), number: true }];
+  return [
+    head(t("admin.loops"), t("loops.lead"), button(t("loops.start"), start, { kind: "primary", focus: "start" })),
+    runs.length ? table(t("admin.loops"), columns, runs.map(row), { stacks: true }) : empty(t("loops.none")),
+  ];
 }
 
 async function drawLoop(id, href, signal) {
   const path = `v1/loops/${encodeURIComponent(id)}`;
   const run = await get(path, {}, signal);
   const steps = (run.steps ?? []).map((step) => [t(`step.${step.name}`) ?? step.name, t(`loops.${step.state}`) ?? step.state ?? "", step.reason ?? "", typeof step.seconds === "number" ? `${figure(Math.round(step.seconds * 10) / 10)} s` : ""]);
-  const { steps: _steps, request_id: _request, reason, ...rest } = run;
+  const { steps: _steps, request_id: _request, report, reason, ...rest } = run;
   return [
-    head(id, reason ?? "", link(addressOf(`${path}/report`), t("loops.report"), "primary"), link(href({ id: null }), t("loops.toList"), "secondary")),
+    head(id, reason ?? "", link(addressOf(report), t("loops.report"), "primary"), link(href({ id: null }), t("loops.toList"), "secondary")),
     steps.length > 0 && card(t("loops.steps"), table(t("loops.steps"), [t("loops.step"), t("loops.state"), t("loops.reason"), { text: t("loops.seconds"), number: true }], steps, { stacks: true })),
     card(t("loops.figures"), facts(spread(rest, ""))),
   ].filter(Boolean);
