@@ -23,7 +23,6 @@ import "./words.js";
  * @property {URLSearchParams} params of the address
  * @property {AbortSignal} signal aborted when the section is left
  * @property {(changes: Record<string, string | number | null>) => string} href this section with other parameters
- * @property {() => Promise<void>} again draws the section anew, where the reader is
  * @property {(act: () => Promise<unknown>, said?: string) => Promise<void>} run does something, says how it went, draws anew
  * @property {() => void} watch draws the section anew in a moment
  */
@@ -60,23 +59,24 @@ function hrefOf(section, params, changes) {
   return `#/${section.id}${text && `?${text}`}`;
 }
 
-/** Draw what the address names. */
-async function show() {
+/** Draw what the address names; quiet: nobody asked for it now. */
+async function show({ quiet = false } = {}) {
   leaving.abort();
   const { signal } = (leaving = new AbortController());
   const { section, params } = place();
   const isNew = shown !== location.hash;
   drawNav(section);
   document.title = `${t(`admin.${section.id}`)} · ${t("page.title")} · sameitem`;
-  document.body.classList.add("busy");
+  document.body.classList.toggle("busy", !quiet);
   let timer = 0;
   signal.addEventListener("abort", () => clearTimeout(timer));
   const context = {
     params,
     signal,
     href: (changes) => hrefOf(section, params, changes),
-    again: show,
-    watch: () => (timer = setTimeout(() => document.visibilityState === "visible" && !$("ask").open ? show() : context.watch(), watchMs)),
+    watch: () => {
+      timer = setTimeout(() => (document.hidden || $("ask").open ? context.watch() : show({ quiet: true })), watchMs);
+    },
     run: async (act, said = "") => {
       try {
         await act();
@@ -163,6 +163,7 @@ function keyForm() {
     }
     remember("localStorage", "signedIn", "1");
     await start();
+    $("main").querySelector("h1")?.focus({ preventScroll: true }); // the form that had the focus is gone
   };
   const form = h("form", { class: "key-form", onsubmit }, h("label", {}, h("span", {}, t("error.keyLabel")), input), h("button", { class: "primary" }, t("error.keyUse")));
   return [form, wrong];
@@ -172,7 +173,7 @@ function keyForm() {
 async function start() {
   $("sign-out").hidden = !recall("localStorage", "signedIn");
   const optional = sections.filter(({ needs }) => needs);
-  const found = await Promise.all(optional.map(({ needs }) => getIfThere(needs, new AbortController().signal).catch(() => null)));
+  const found = await Promise.all(optional.map(({ needs }) => getIfThere(needs, new AbortController().signal).catch(() => undefined)));
   missing = new Set(optional.filter((_, place) => found[place] === null).map(({ id }) => id));
   await show();
 }

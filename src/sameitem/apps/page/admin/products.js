@@ -3,7 +3,7 @@
 import { formatNumber, formatPrice, t } from "../i18n.js";
 import { safeUrl } from "../results.js";
 import { ask, badge, button, card, empty, facts, figure, h, head, link, picture, toast, withBox } from "./parts.js";
-import { ApiError, get, post, remove } from "./rest.js";
+import { ApiError, categoryNames, get, post, remove } from "./rest.js";
 
 const pageSize = 24;
 const places = { gallery: "good", duplicate: "plain", set_aside: "bad", waiting: "busy", unknown: "plain" };
@@ -63,6 +63,7 @@ async function drawProduct(context) {
   const { params, signal, href, run } = context;
   const id = params.get("id");
   const back = link(href({ id: null }), t("products.toList"), "secondary");
+  const nameOf = await categoryNames(signal);
   let found;
   try {
     found = await get(`v1/admin/products/${encodeURIComponent(id)}`, {}, signal);
@@ -84,7 +85,7 @@ async function drawProduct(context) {
     head(title || id, id, back, button(t("products.delete"), drop, { kind: "secondary danger-text", focus: "delete" })),
     card(
       t("products.images", { count: formatNumber(images.length) }),
-      images.length ? h("ul", { class: "pictures large" }, images.map((image) => imageTile(image, id, context))) : empty(t("products.noImages")),
+      images.length ? h("ul", { class: "pictures large" }, images.map((image) => imageTile(image, id, nameOf, context))) : empty(t("products.noImages")),
     ),
     card(
       t("products.facts"),
@@ -98,7 +99,7 @@ async function drawProduct(context) {
   ];
 }
 
-function imageTile(image, productId, { run }) {
+function imageTile(image, productId, nameOf, { run }) {
   const tile = picture(image.image_url, image.name, 480);
   const found = h("p", { class: "hint", role: "status" });
   const lookAgain = async () => {
@@ -107,8 +108,8 @@ function imageTile(image, productId, { run }) {
       for (const old of tile.querySelectorAll(".found-box")) old.remove();
       for (const box of seen.objects) withBox(tile, box, "other");
       withBox(tile, seen.box);
-      const twin = seen.duplicate_of ? t("products.twin", { product: seen.duplicate_of.product_id }) : "";
-      found.textContent = [t("products.seen", { count: seen.objects.length, category: seen.category_id || "–" }), twin].filter(Boolean).join(" ");
+      const twin = seen.duplicate_of && seen.duplicate_of.product_id !== productId ? t("products.twin", { product: seen.duplicate_of.product_id }) : "";
+      found.textContent = [t("products.seen", { count: seen.objects.length, category: nameOf(seen.category_id) }), twin].filter(Boolean).join(" ");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       toast(error.detail || t("error.unreachable"));

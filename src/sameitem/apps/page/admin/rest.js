@@ -1,6 +1,7 @@
 /** The REST interface as the operator's page uses it. Addresses are relative to the page, so it works below any path. */
 
 import { ApiError } from "../api.js";
+import { currentLanguage, t } from "../i18n.js";
 
 export { ApiError };
 
@@ -59,3 +60,10 @@ export const post = async (path, body = undefined) => (await call("POST", path, 
 
 /** @param {string} path @returns {Promise<any>} @throws {ApiError} */
 export const remove = async (path) => (await call("DELETE", path)).json();
+
+/** @param {AbortSignal} signal @returns {Promise<(id: string) => string>} names of top categories in the page's language */
+export async function categoryNames(signal) {
+  const { categories } = await get("v1/taxonomy", {}, signal);
+  const names = new Map(categories.map(({ id, name, name_zh: chinese }) => [id, currentLanguage() === "zh" ? chinese : name]));
+  return (id) => names.get(id) ?? (id || t("clicks.noCategory"));
+}

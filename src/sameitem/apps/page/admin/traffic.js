@@ -1,9 +1,9 @@
 /** Sections: clicks by day and category, searches that failed, searches that were slow. */
 
-import { currentLanguage, formatNumber, formatPercent, t } from "../i18n.js";
+import { formatNumber, formatPercent, t } from "../i18n.js";
 import { bar, countChart, shareChart, whisker } from "./chart.js";
 import { badge, card, empty, h, head, interval, link, milliseconds, moment, percent, picture, stat, table, withBox } from "./parts.js";
-import { get } from "./rest.js";
+import { categoryNames, get } from "./rest.js";
 
 const spans = [7, 30, 90, 365];
 const missKinds = ["unclicked", "deep", "held_out"];
@@ -16,13 +16,6 @@ export const clicks = { id: "clicks", draw: drawClicks };
 export const misses = { id: "misses", draw: drawMisses };
 /** @type {import("./admin.js").Section} */
 export const slow = { id: "slow", draw: drawSlow };
-
-/** @param {AbortSignal} signal @returns {Promise<(id: string) => string>} names of top categories in the page's language */
-async function categoryNames(signal) {
-  const { categories } = await get("v1/taxonomy", {}, signal);
-  const names = new Map(categories.map(({ id, name, name_zh: chinese }) => [id, currentLanguage() === "zh" ? chinese : name]));
-  return (id) => names.get(id) ?? (id || t("clicks.noCategory"));
-}
 
 async function drawClicks({ params, signal, href }) {
   const days = Number(params.get("days")) || 30;
