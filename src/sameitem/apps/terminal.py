@@ -417,9 +417,12 @@ class Terminal:
 
     def show_training(self, result: Mapping[str, Any], active: str) -> None:
         """Print what a training made, and what to do with it."""
-        self._out.print(f"Trained model {result['version']} in {result['seconds']:,.0f} s.")
+        made = f"Trained model {result['version']}" if result["version"] else f"Found nothing better than {active}"
+        self._out.print(f"{made} in {result['seconds']:,.0f} s.")
         for name, value in result["metrics"].items():
             self._out.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        if not result["version"]:
+            return
         if result["curves"]:
             self._out.print(f"Curves: {result['curves']}")
         self._out.print(f"Next: `sameitem models compare {active} {result['version']}`, then")

@@ -152,7 +152,7 @@ class RerankSettings(Part):
         default=0.8, ge=0, le=1, description="hits less alike than this share of the best never stand above the others"
     )
     visual_share: float = Field(
-        default=0.5, ge=0, le=1, description="weight of looks beside the ranker's score; 1 = looks alone"
+        default=0.75, ge=0, le=1, description="weight of looks beside the ranker's score; 1 = looks alone"
     )
 
 
