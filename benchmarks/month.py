@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from month_world import CATALOGUE, PHOTOS, SHOPPER, TEST, Design, Photo, Plan, designs_of, draw_world
+from month_world import CATALOGUE, GATE_QUERIES, PHOTOS, SHOPPER, TEST, Design, Photo, Plan, designs_of, draw_world
 from sameitem.core.jobs import run_job
 from sameitem.core.records import ProductId
 from sameitem.core.settings import load_settings
@@ -42,10 +42,10 @@ from sameitem.upkeep.shoppers import EVENTS, Appeal, Errand, Habits, Request, in
 from sameitem.upkeep.work import silent, work_of
 
 ARMS = ("none", "loop", "ranker")
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "catalogue": {"url": ""},
     "intake": {"stored_side_px": 320, "workers": 1},
-    "loop": {"least_new_clicks": 1, "detector_every": 0},
+    "loop": {"least_new_clicks": 1, "detector_every": 0, "gate_queries": 150},
     "mining": {"local_check_rank": 0, "models": 1},
 }
 TASTES = ("price", "sales", "seller")
@@ -248,7 +248,7 @@ def founded(folder: Path, world: World) -> Path:
         draft = folder.with_name(f".{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         found_shop(draft)
-        shop = open_shop(draft)
+        shop = open_shop(draft, world)
         take_in(shop, world, 0)
         shop_a_day(shop, world, 0)
         shop.close()
@@ -256,9 +256,10 @@ def founded(folder: Path, world: World) -> Path:
     return folder
 
 
-def open_shop(folder: Path) -> Shop:
+def open_shop(folder: Path, world: World) -> Shop:
     """Open a shop with the settings of this experiment."""
-    return Shop(folder, load_settings(folder, SETTINGS)[0])
+    loop = {**SETTINGS["loop"], "queries": str((world.folder / GATE_QUERIES).absolute())}
+    return Shop(folder, load_settings(folder, {**SETTINGS, "loop": loop})[0])
 
 
 def run_arm(arm: str, world: World, folder: Path, out: Path) -> None:
@@ -268,7 +269,7 @@ def run_arm(arm: str, world: World, folder: Path, out: Path) -> None:
     if not days:
         shutil.rmtree(shop_folder, ignore_errors=True)
         shutil.copytree(founded(folder / f"shop-{world.plan.seed}", world), shop_folder)
-    shop = open_shop(shop_folder)
+    shop = open_shop(shop_folder, world)
     for day in range(len(days) + 1, world.plan.days + 1):
         days.append(live_a_day(arm, shop, world, day))
         last = days[-1]
