@@ -49,10 +49,8 @@ WAYS = 3  # colour ways of a shape
 SELLERS = (0.5, 0.3, 0.2)  # share of designs with one, two, three offers
 PICTURES = 2  # of an offer
 NEVER = 0.2  # share of designs that no shopper looks for
-TESTS = 2  # test photos of a design
-LABELLED = (
-    4  # photos that the shop has labelled for its gate, of each design that is there from the start and has one offer
-)
+TESTS = 1  # test photos of a design
+LABELLED = 2  # photos that the shop has labelled for its gate, of each design there from the start with one offer
 HISTORY = 1500  # photos that shoppers have searched with before the first day
 SIDE_PX = 320  # longest side of every picture
 BRANDS = 12
