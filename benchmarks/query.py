@@ -4,8 +4,8 @@
 
 Photos are real files: those of FOLDER (searched for *.jpg), else user photos of the drawn demo shop. Gallery features
 are drawn: features of those photos plus noise, so that every query has a neighbourhood. The server runs as a process of
-its own with one client that sends one photo after the other; the kinds of queries take turns. A ranker is active, trained on
-drawn clicks; every product has counts, and the user who searches has a history.
+its own with one client that sends one photo after the other; the kinds of queries take turns. A ranker is active that
+learned from drawn clicks; every product has counts, and the user who searches has a history.
 """
 
 import argparse

@@ -12,8 +12,10 @@ import pytest
 
 from live import live_server
 from sameitem.apps.simulation import http_sender, simulate_over_http
+from sameitem.clicks.log import Event, Search, Shown
 from sameitem.clicks.triplet_file import read_report
 from sameitem.core.errors import InputError, NotFoundError, UnavailableError
+from sameitem.core.records import ImageId, ProductId
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import DemoShop
 from sameitem.upkeep.shoppers import EVENTS, MARK, Request
@@ -92,3 +94,26 @@ def test_a_shop_that_is_not_built_or_is_empty_says_what_to_do(built_folder: Path
     mined = sameitem("mine", "--shop", copied(built_folder, tmp_path / "built"))
     assert (mined.returncode, mined.stdout) == (1, "")
     assert "import-clicks" in mined.stderr
+
+
+@pytest.mark.slow
+def test_the_log_is_exported_pruned_and_a_user_erased(built_folder: Path, tmp_path: Path) -> None:
+    folder = copied(built_folder, tmp_path / "shop")
+    shop = open_shop(folder)
+    shown = (Shown(1, ProductId("p00001"), "main", ImageId(1), 0.5),)
+    for user, at in (("ann@example.org", 1e9), ("ann@example.org", 2e9), ("bob", 2e9)):
+        search_id = shop.clicks.new_search_id()
+        shop.clicks.record_search(Search(search_id, at, "", None, "", "", "", user, "", shown))
+        shop.clicks.record_events([Event(search_id, search_id, "click", ProductId("p00001"))])
+    file = tmp_path / "log.parquet"
+    done = sameitem("clicks", "export", file, "--since", "2033-05-01", "--shop", folder, "--json")
+    assert json.loads(done.stdout) == {"file": str(file), "sessions": 2, "events": 2}, done.stderr
+    assert "3 searches" in sameitem("clicks", "export", tmp_path / "log.jsonl", "--shop", folder).stdout
+    pruned = sameitem("clicks", "prune", "--shop", folder, "--json")
+    assert (json.loads(pruned.stdout)["searches"], pruned.returncode) == (1, 0), pruned.stderr
+    erased = sameitem("clicks", "erase", "ann@example.org", "--shop", folder)
+    assert "Erased: 1 searches, 1 events, 0 photos" in erased.stdout, erased.stderr
+    assert [session.search.user_id for session in shop.clicks.sessions()] == [shop.clicks.pseudonym("bob")]
+    shop.close()
+    wrong = sameitem("clicks", "export", tmp_path / "log.csv", "--shop", folder)
+    assert (wrong.returncode, ".parquet" in wrong.stderr) == (1, True)

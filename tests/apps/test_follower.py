@@ -11,10 +11,12 @@ from PIL import Image
 
 from sameitem.apps.follower import Follower
 from sameitem.catalog.store import Listing, NewImage
+from sameitem.clicks.counts import counts_of
+from sameitem.clicks.log import Event
 from sameitem.core.database import write
 from sameitem.core.records import Box, Product, ProductId
 from sameitem.pipeline import compaction
-from sameitem.pipeline.online import Searcher
+from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from shops import open_shop
 
@@ -106,3 +108,19 @@ def test_a_catalogue_that_cannot_be_read_for_a_moment_is_followed_later(
     assert comes_true(lambda: "late" in listed(searcher))
     follower.stop()
     assert "cannot follow" in caplog.text
+
+
+def test_searches_and_clicks_are_counted_by_the_first_of_several_servers(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sameitem.apps.follower.COUNT_S", 0.05)
+    image = next(shop.catalogue.scan())[0][0]
+    searcher = Searcher(shop)
+    followers = [Follower(shop, searcher, wake_runner=lambda: None) for _ in range(2)]
+    answer = searcher.search(SearchRequest(photo=shop.photos.read(image.content_hash), user_id="ann"))
+    first = answer.results[0].product.product_id
+    assert shop.clicks.take_events([Event("e", answer.search_id, "click", first)]).stored == 1
+    assert comes_true(lambda: counts_of(shop.database, [first]).clicks.tolist() == [1])
+    for follower in followers:
+        follower.stop()
+    assert counts_of(shop.database, [first]).shown.tolist() == [1]

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookies import SimpleCookie
@@ -94,10 +95,11 @@ def test_a_server_on_the_network_answers_those_with_a_key_until_it_is_revoked(
         assert [(key["name"], key["scopes"], key["revoked_at"]) for key in listed] == [("the [till]", ["search"], None)]
         assert text.split("_", 2)[2] not in json.dumps(listed)
         assert "the [till]" in sameitem("keys", "list", "--shop", folder).stdout
-        assert (
-            sameitem("keys", "revoke", listed[0]["id"], "--shop", folder).returncode == 0
-        )  # takes longer than a second
-        assert pool.request("GET", f"{address}/v1/taxonomy", headers=bearer(text)).status == 401
+        assert sameitem("keys", "revoke", listed[0]["id"], "--shop", folder).returncode == 0
+        ends = time.monotonic() + 30
+        while (status := pool.request("GET", f"{address}/v1/taxonomy", headers=bearer(text)).status) == 200:
+            assert time.monotonic() < ends
+        assert status == 401
 
 
 def test_create_prints_the_key_as_json_once(tmp_path: Path) -> None:
@@ -150,8 +152,12 @@ def test_behind_an_https_proxy_the_cookie_is_for_https_only(client: Client, shop
 
 def test_logging_in_with_a_wrong_key_is_refused_and_costs(client: Client, shop: Shop) -> None:
     _, text = shop.keys.create("page", ["search"])
-    wrong = [client("POST", "/v1/login", json={"key": text[:-1]}) for _ in range(21)]
-    assert [answer.status for answer in wrong] == [401] * 20 + [429]
+    wrong = [client("POST", "/v1/login", json={"key": text[:-1]})]
+    while wrong[-1].status == 401:  # on a slow machine a few more than 20: one is granted every 3 s
+        assert len(wrong) < 500
+        wrong.append(client("POST", "/v1/login", json={"key": text[:-1]}))
+    assert wrong[-1].status == 429
+    assert len(wrong) > 20
     assert all("set-cookie" not in answer.headers for answer in wrong)
     assert int(wrong[-1].headers["retry-after"]) >= 1
     other = {"X-Forwarded-For": "192.0.2.9"}  # the proxy says: somebody else

@@ -195,6 +195,42 @@ def test_clicks_are_stored_once_and_forged_ones_refused(client: Client, shop: Sh
     assert [event.type for event in session.events] == ["click"]
 
 
+def test_what_is_kept_of_a_user_is_told_and_erased(client: Client, shop: Shop, photo: bytes) -> None:
+    user = "ann/lee@example.org"
+    path = f"/v1/users/{user.replace('/', '%2F')}"
+    body = client.search(photo, num=5, user_id=user, session_id="evening").json
+    first = body["results"][0]["product_id"]
+    click = {"event_id": "erased-1", "search_id": body["search_id"], "type": "click", "product_id": first}
+    assert client("POST", "/v1/events", json={"events": [click]}).json["stored"] == 1
+    kept = client("GET", path)
+    assert kept.status == 200
+    assert [one["search_id"] for one in kept.json["searches"]] == [body["search_id"]]
+    assert (kept.json["searches"][0]["photo_is_kept"], len(kept.json["searches"][0]["shown"])) == (True, 5)
+    assert [(event["event_id"], event["product_id"]) for event in kept.json["events"]] == [("erased-1", first)]
+    assert kept.json["pseudonym"] == shop.clicks.pseudonym(user)
+    assert b"ann" not in kept.body
+    erased = client("DELETE", path).json
+    assert (erased["searches"], erased["events"]) == (1, 1)
+    kept = client("GET", path).json
+    assert (kept["searches"], kept["events"]) == ([], [])
+    again = client("POST", "/v1/events", json={"events": [{**click, "event_id": "erased-2"}]}).json
+    assert again["refused"][0]["reason"] == "search_id: no search has this id"
+    assert user not in repr(shop.jobs.list(1000))
+
+
+def test_a_users_id_is_not_logged_when_something_fails(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("sameitem.apps.rest.erase_user", fail)
+    answer = client("DELETE", "/v1/users/ann@example.org")
+    assert answer.status == 500
+    assert "/v1/users/... failed" in caplog.text
+    assert "ann@example" not in caplog.text
+
+
 @pytest.fixture
 def _in_shanghai() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:

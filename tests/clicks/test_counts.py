@@ -223,7 +223,7 @@ DONE = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lists=LISTS, done=DONE, data=st.data())
 def test_counts_are_those_of_the_whole_log_in_whatever_order_and_parts_it_came(
     engine: Engine, clicks: ClickLog, lists: list[Said], done: list[Said], data: st.DataObject

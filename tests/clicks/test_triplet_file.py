@@ -9,7 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sameitem.clicks import triplet_file
-from sameitem.clicks.triplet_file import read_report, read_triplets, write_triplets
+from sameitem.clicks.triplet_file import (
+    drop_triplets,
+    is_triplet_file,
+    read_report,
+    read_triplets,
+    write_triplets,
+)
 from sameitem.clicks.triplets import Picture, Tally, Triplet
 from sameitem.core.errors import InputError, NotFoundError
 from sameitem.core.records import Box, ContentHash, ImageId
@@ -91,3 +97,15 @@ def test_what_is_no_file_of_triplets_is_refused_by_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"photo": ["x"]}), tmp_path / "other.parquet")
     with pytest.raises(InputError, match="need triplets of format 1"):
         read_report(tmp_path / "other.parquet")
+
+
+def test_dropped_triplets_are_gone_and_the_others_stay_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "triplets.parquet"
+    write_triplets(path, some(9), Tally(triplets=9))
+    before = path.stat().st_ino
+    assert drop_triplets(path, lambda triplet: False) == 0
+    assert path.stat().st_ino == before  # nothing was written
+    assert drop_triplets(path, lambda triplet: triplet.photo.box is not None and triplet.photo.box.right % 3 == 0) == 3
+    assert list(read_triplets(path)) == [triplet for number, triplet in enumerate(some(9)) if number % 3]
+    assert read_report(path).triplets == 6
+    assert [is_triplet_file(one) for one in (path, tmp_path / "absent.parquet")] == [True, False]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sameitem.core.errors import InputError, ShapeError
 from sameitem.core.records import Box, ContentHash
 from sameitem.features import cache as cache_module
-from sameitem.features.cache import MERGE_AT, FeatureCache, FeatureKey
+from sameitem.features.cache import MERGE_AT, FeatureCache, FeatureKey, forget_photos
 
 DIM = 8
 
@@ -206,3 +206,39 @@ def test_what_was_acknowledged_survives_kill_9_at_any_moment(tmp_path: Path, see
 
 def whole_photos(count: int) -> list[FeatureKey]:
     return [(ContentHash(hashlib.sha256(str(number).encode()).hexdigest()), None) for number in range(count)]
+
+
+@settings(max_examples=6, deadline=None)
+@given(puts=lists(lists(integers(0, 40), max_size=12), max_size=12), gone=lists(integers(0, 14), max_size=6))
+def test_a_forgotten_photo_is_in_no_file_and_the_others_are_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, puts: list[list[int]], gone: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    cache, reader = FeatureCache(folder, "m", DIM), FeatureCache(folder, "m", DIM)
+    there = {number for numbers in puts for number in numbers}
+    for numbers in puts:
+        put(cache, numbers)
+        reader.get([key(0)])
+    forgotten = {key(3 * photo)[0] for photo in gone}
+    forget_photos(folder, forgotten)
+    left = [number for number in range(41) if number in there and key(number)[0] not in forgotten]
+    for one in (cache, reader, FeatureCache(folder, "m", DIM)):
+        found = one.get([key(number) for number in range(41)])
+        assert found.positions.tolist() == left
+        assert found.features[:, 0].tolist() == left
+    content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert not [name for name in forgotten if bytes.fromhex(name) in content]
+
+
+def test_photos_are_forgotten_by_all_models_and_counted(tmp_path: Path) -> None:
+    for version, dim in (("m", DIM), ("n", 4)):
+        cache = FeatureCache(tmp_path, version, dim)
+        cache.put([key(0), key(1), key(3)], np.ones((3, dim), np.float32), np.ones((3, 24), np.float32))
+    (tmp_path / "empty").mkdir()
+    assert forget_photos(tmp_path, {key(0)[0]}) == 4
+    assert (
+        forget_photos(tmp_path, {key(0)[0]})
+        == forget_photos(tmp_path, ())
+        == forget_photos(tmp_path / "no", {"a"})
+        == 0
+    )

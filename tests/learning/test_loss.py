@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis.strategies import booleans, integers  # noqa: E402
 
-from sameitem.learning.loss import query_triplet_loss  # noqa: E402
+from sameitem.learning.loss import query_softmax_loss, query_triplet_loss  # noqa: E402
 
 
 def unit_rows(generator: np.random.Generator, rows: int) -> np.ndarray:
@@ -57,3 +57,24 @@ def test_a_query_with_many_triplets_counts_like_one_with_few() -> None:
     by_triplet, _ = query_triplet_loss(query, positive, negative, trusted, of_row, margin=3.0, by_query=False)
     assert float(by_query) == pytest.approx((1.0 + 1.0) / 2)
     assert float(by_triplet) == pytest.approx(1.0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=integers(0, 9999), rows=integers(1, 8), negatives=integers(1, 6))
+def test_the_softmax_form_is_that_of_plain_loops(seed: int, rows: int, negatives: int) -> None:
+    generator = np.random.default_rng(seed)
+    queries, positives, others = (unit_rows(generator, count) for count in (rows, rows, negatives))
+    trusted = generator.random((rows, negatives)) < 0.7
+    query_of_row = np.unique(np.sort(generator.integers(3, size=rows)), return_inverse=True)[1]
+    loss, active = query_softmax_loss(
+        *(torch.from_numpy(array) for array in (queries, positives, others, trusted, query_of_row)), temperature=0.2
+    )
+    of_query: dict[int, list[float]] = {}
+    beaten = []
+    for row in range(rows):
+        own = np.exp(queries[row] @ positives[row] / 0.2)
+        rest = [np.exp(queries[row] @ others[column] / 0.2) for column in range(negatives) if trusted[row, column]]
+        of_query.setdefault(int(query_of_row[row]), []).append(float(-np.log(own / (own + sum(rest)))))
+        beaten.append(max(rest, default=0.0) > own)
+    assert float(loss) == pytest.approx(np.mean([np.mean(losses) for losses in of_query.values()]))
+    assert float(active) == pytest.approx(np.mean(beaten))

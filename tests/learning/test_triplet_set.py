@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +87,24 @@ def test_without_sharing_a_photo_has_only_the_negatives_of_its_own_searches() ->
     assert batch.trusted.sum() < drawn_batch(1, 0)[2].trusted.sum()
 
 
+@given(seed=integers(0, 9999), step=integers(0, 50))
+def test_with_clicked_negatives_nothing_is_pushed_away_that_nobody_was_drawn_to(seed: int, step: int) -> None:
+    found, features, batch = drawn_batch(seed, step, clicked_negatives=True)
+    taught = set(found.pairs[found.teaching(), 1].tolist())
+    assert set(batch.images.tolist()) <= taught
+    shown = {(int(photo), int(image)) for photo, image in found.others}
+    clicked = {(int(photo), int(image)) for photo, image in found.pairs}
+    for row, column in np.ndindex(batch.trusted.shape):
+        pair = (int(batch.photos[row]), int(batch.images[column]))
+        apart = ((features[batch.positives[row]] - features[batch.images[column]]) ** 2).sum()
+        if abs(apart - SAME_ITEM) > 1e-5:
+            assert batch.trusted[row, column] == (pair not in clicked and (apart >= SAME_ITEM or pair in shown))
+
+
 def test_random_negatives_come_from_images_that_were_never_shown() -> None:
     found = pairs_of(2)
     never = np.setdiff1d(np.arange(30), [5, 6, 7])
-    shown = TripletSet(
-        found.photos,
-        found.images,
-        found.is_plain,
-        found.pairs,
-        found.others * [1, 0] + [0, 5],
-        found.is_held_out,
-    )
+    shown = replace(found, others=found.others * [1, 0] + [0, 5])
     options = {"rows": 24, "same_item": SAME_ITEM, "seed": 0, "step": 0}
     positives = set(batches(shown, features_of(2), **options).positives.tolist())
     as_shown, at_random = (
@@ -188,14 +195,8 @@ class TestReading:
             read_triplet_set(file, clicks.photo, tmp_path / file.stem)
             for file in (clicks.file, tmp_path / "boxed.parquet")
         )
-        assert [part.name for part in fields(TripletSet)] == [
-            "photos",
-            "images",
-            "is_plain",
-            "pairs",
-            "others",
-            "is_held_out",
-        ]
+        names = {part.name for part in fields(TripletSet)}
+        assert names == {"photos", "images", "is_plain", "pairs", "others", "is_held_out"}
         assert all(np.array_equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(TripletSet))
         assert all(one.pairs.max(0) < [len(one.photos), len(one.images)])  # rows, not places in a picture
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameitem.core.errors import InputError, ShapeError
-from sameitem.metrics.intervals import bootstrap_interval, paired_interval, ratio_interval
+from sameitem.metrics.intervals import bootstrap_interval, paired_interval, ratio_interval, wilson_interval
 
 
 @settings(deadline=None)
@@ -92,3 +92,21 @@ class TestARatio:
         for below in (np.zeros(1), -one, np.full(1, np.nan)):
             with pytest.raises(InputError, match="below the line"):
                 ratio_interval(one, below, np.zeros(1, np.int64), generator)
+
+
+class TestWilson:
+    def test_gives_the_interval_that_books_give(self) -> None:
+        found = wilson_interval(10, 50)  # Newcombe 1998, by the same formula worked out by hand
+        assert (found.mean, round(found.low, 4), round(found.high, 4)) == (0.2, 0.1124, 0.3304)
+
+    @given(total=st.integers(1, 10_000), share=st.floats(0, 1))
+    def test_holds_the_share_and_mirrors(self, total: int, share: float) -> None:
+        hits = round(share * total)
+        found, mirrored = wilson_interval(hits, total), wilson_interval(total - hits, total)
+        assert 0 <= found.low <= found.mean <= found.high <= 1
+        assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high), abs=1e-12)
+
+    @pytest.mark.parametrize(("hits", "total"), [(0, 0), (-1, 5), (6, 5)])
+    def test_refuses_what_is_no_share(self, hits: int, total: int) -> None:
+        with pytest.raises(InputError, match="0 <= hits <= total"):
+            wilson_interval(hits, total)

@@ -386,11 +386,19 @@ class TestHeldOutQueries:
         photos = [self.keep(models, n % 30) for n in range(60)]  # each is searched with twice
         for n, photo in enumerate(photos):
             self.record(models, n, photo, {f"P{n % 10:02}": "click"})
-        expected = [n for n, photo in enumerate(photos) if is_held_out(photo)]
+        expected = [n for n, photo in enumerate(photos[:30]) if is_held_out(photo)]
         found = held_out_queries(models)
         assert [query.product_id for query in found] == [f"P{n % 10:02}" for n in expected]
         assert [query.image for query in found] == [models.query_photos.path(ContentHash(photos[n])) for n in expected]
-        assert 0 < len(found) < 20
+        assert 0 < len(found) < 10
+
+    def test_ask_a_photo_once_whoever_searched_with_it(self, models: Shop) -> None:
+        photo = next(f"{n:064x}" for n in range(1000) if is_held_out(f"{n:064x}"))
+        self.keep(models, int(photo, 16))
+        for n, product in enumerate(("P01", "P02", "P01")):
+            self.record(models, n, photo, {product: "click"})
+        (query,) = held_out_queries(models)
+        assert (query.product_id, query.others) == ("P01", ("P02",))
 
     def test_leave_out_what_shows_no_choice_or_no_photo(self, models: Shop) -> None:
         photo, gone = (f"{n:064x}" for n in islice((n for n in range(1000) if is_held_out(f"{n:064x}")), 2))
@@ -403,7 +411,32 @@ class TestHeldOutQueries:
         assert held_out_queries(models) == []
         self.record(models, 4, photo, {"P03": "purchase", "P02": "click", "P04": "click"})
         (query,) = held_out_queries(models)
-        assert (query.product_id, query.others) == ("P03", ("P02", "P04"))
+        assert (query.product_id, query.others) == ("P03", ())  # bought
+
+    @pytest.mark.parametrize(
+        ("events", "right"),
+        [
+            ((("P01", "click"), ("P02", "click")), ["P02"]),
+            ((("P02", "click"), ("P01", "click"), ("P02", "click")), ["P02"]),
+            ((("P01", "cart"), ("P02", "click")), ["P01"]),
+            ((("P01", "cart"), ("P02", "cart"), ("P03", "click")), ["P01", "P02"]),
+            ((("P01", "cart"), ("P02", "purchase")), ["P02"]),
+            ((("P01", "click"), ("P02", "click"), ("P02", "dismiss")), ["P01"]),
+            ((("P01", "click"), ("P01", "dismiss")), []),
+        ],
+    )
+    def test_take_for_right_what_the_search_ended_with(
+        self, models: Shop, events: tuple[tuple[str, str], ...], right: list[str]
+    ) -> None:
+        photo = next(f"{n:064x}" for n in range(1000) if is_held_out(f"{n:064x}"))
+        self.keep(models, int(photo, 16))
+        search_id = self.record(models, 1, photo, {})
+        made = [
+            Event(f"e{n}", search_id, kind, ProductId(product))  # type: ignore[arg-type]
+            for n, (product, kind) in enumerate(events)
+        ]
+        assert models.clicks.record_events(made).stored == len(made)
+        assert [product for query in held_out_queries(models) for product in (query.product_id, *query.others)] == right
 
     @staticmethod
     def held_out_photo(shop: Shop, file: Path) -> Photo:

@@ -738,6 +738,9 @@ def train_embedding(
     minutes: Annotated[
         float | None, typer.Option(callback=_positive, help="Stop after so many; default: when it is done.")
     ] = None,
+    feature_only: Annotated[
+        bool, typer.Option("--feature-only", help="Train the feature's last layer only, in seconds; the rest stays.")
+    ] = False,
     seed: SeedOption = 0,
     name: NameOption = "",
     shop: ShopOption = None,
@@ -748,7 +751,8 @@ def train_embedding(
     if triplets is not None and not triplets.is_file():
         raise NotFoundError(f"no file {triplets}; run `sameitem mine` first")
     given = str(triplets.absolute()) if triplets else ""
-    _train(context, shop, settings, as_json, model="embedding", triplets=given, minutes=minutes, seed=seed, name=name)
+    asked = {"triplets": given, "minutes": minutes, "seed": seed, "name": name, "detector": not feature_only}
+    _train(context, shop, settings, as_json, model="embedding", **asked)
 
 
 @train_app.command("category")
@@ -847,6 +851,24 @@ def keys_revoke(
             _print_json(asdict(key))
         else:
             typer.echo(f"Key {key.id} ({key.name}) is revoked.")
+
+
+@app.command()
+def loop(
+    context: typer.Context,
+    seed: SeedOption = 0,
+    shop: ShopOption = None,
+    as_json: JsonOption = False,
+    settings: SetOption = None,
+) -> int:
+    """Learn from the clicks since the last loop: mine, train, gate, canary; publish what finds more."""
+    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+        result = _run_job(opened, "loop", {"seed": seed}, terminal)
+        if as_json:
+            _print_json(result)
+        else:
+            terminal.show_loop(result)
+    return EXIT_SET_ASIDE if result["warnings"] else 0
 
 
 # ---- experiments ----

@@ -158,7 +158,7 @@ class _Answer:
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self._request_id
             for name, value in _SECURITY.items():
-                headers[name] = value
+                headers.setdefault(name, value)  # a page of ours may be stricter
         await self._send(message)
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:

@@ -23,11 +23,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from sameitem.apps.access import Access, AccessCheck, describe
+from sameitem.apps.admin import add_admin
 from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.login import add_login
+from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
+from sameitem.apps.routes import Json
+from sameitem.apps.routes import answer_bytes as _bytes
+from sameitem.apps.routes import answer_ok as _ok
+from sameitem.apps.routes import operation_answer as _operation
+from sameitem.apps.routes import request_id_of as _request_id
 from sameitem.apps.schemas import (
     ActivateBody,
     BoxBody,
@@ -62,7 +69,6 @@ from sameitem.clicks.log import Event
 from sameitem.core.database import write
 from sameitem.core.errors import AccessError, InputError, NotFoundError, SameItemError, UnavailableError
 from sameitem.core.filters import parse_filter, product_value
-from sameitem.core.jobs import Job
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
 from sameitem.core.settings import ServeSettings
 from sameitem.pipeline.models import check_new_version, list_models
@@ -107,16 +113,6 @@ _IMAGE_TYPES = (
 )
 
 
-class Json(Response):
-    """Bytes that orjson wrote: validated input, our own output, no second pass over it."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Return the body."""
-        return orjson.dumps(content)
-
-
 def create_app(
     shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None], settings: ServeSettings | None = None
 ) -> FastAPI:
@@ -140,9 +136,11 @@ def create_app(
     _add_operations(app, shop, wake_runner)
     _add_index(app, shop, wake_runner)
     _add_models(app, shop, wake_runner)
+    add_loops(app, shop, queue=partial(_queued, shop, wake_runner))
     _add_rankers(app, shop)
     _add_health(app, searcher, measures)
     add_login(app, access, Json)
+    add_admin(app, shop, searcher, measures, wake_runner)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -487,24 +485,6 @@ def _add_operations(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -
         return Response(path.read_bytes(), media_type="text/csv; charset=utf-8")
 
 
-def _operation(job: Job, request_id: str) -> dict[str, Any]:
-    failed = job.counts.get("set_aside", 0)
-    return {
-        "request_id": request_id,
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "percent": round(job.percent, 1),
-        "done": job.counts.get("read", 0) or job.counts.get("done", 0),
-        "failed": failed,
-        "counts": job.counts,
-        "first_errors": job.first_errors,
-        "error_file": f"/v1/operations/{job.id}/errors" if job.error_file else None,
-        "error": job.error,
-        "result": job.result,
-    }
-
-
 # ---- index ----
 
 
@@ -551,18 +531,22 @@ def _add_models(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -> No
         """Start a training, which makes a new model version; one of the same fields that waits already is returned."""
         if body.name:
             check_new_version(body.name)
-        return queued(request, "train", {**body.model_dump(), "triplets": ""})
+        return _queued(shop, wake_runner, request, "train", {**body.model_dump(), "triplets": ""})
 
     @app.post("/v1/models:activate", status_code=202, responses=_ok(OperationAnswer, 202))
     def activate_model(request: Request, body: ActivateBody) -> Response:
         """Build an index of a model version beside the live one, ask the gate, and switch at once."""
         shop.model_folder(body.version)
-        return queued(request, "activate", {**body.model_dump(), "queries": ""})
+        return _queued(shop, wake_runner, request, "activate", {**body.model_dump(), "queries": ""})
 
-    def queued(request: Request, kind: str, arguments: dict[str, Any]) -> Response:
-        job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
-        wake_runner()
-        return Json(_operation(job, _request_id(request)), status_code=202)
+
+def _queued(
+    shop: Shop, wake_runner: Callable[[], None], request: Request, kind: str, arguments: dict[str, Any]
+) -> Response:
+    """Queue a job, where none of the same kind and arguments waits or runs, and answer with the operation."""
+    job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
+    wake_runner()
+    return Json(_operation(job, _request_id(request)), status_code=202)
 
 
 # ---- rankers ----
@@ -703,11 +687,6 @@ def _box(box: BoxBody | None, region: str | None) -> tuple[Box | None, bool]:
     return Box(box.left, box.top, box.right, box.bottom), box.unit == "rel"
 
 
-def _request_id(request: Request) -> str:
-    identity: str = request.scope["request_id"]
-    return identity
-
-
 def _max_body(shop: Shop) -> int:
     """Return how long a body may be: a photo in base64, and its other fields; imports are streamed without a limit."""
     return shop.settings.intake.max_file_bytes * 4 // 3 + 100_000
@@ -745,14 +724,6 @@ def _answer_http(request: Request, error: Exception) -> Response:
     response = problem(request.scope, error.status_code, code, code.replace("_", " ").capitalize(), detail, [])
     response.headers.update(error.headers or {})
     return response
-
-
-def _ok(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": model}}
-
-
-def _bytes(media_type: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}, "description": "bytes"}}
 
 
 def _body_of(model: type[BaseModel], file_field: str) -> dict[str, Any]:

@@ -417,13 +417,33 @@ class Terminal:
 
     def show_training(self, result: Mapping[str, Any], active: str) -> None:
         """Print what a training made, and what to do with it."""
-        self._out.print(f"Trained model {result['version']} in {result['seconds']:,.0f} s.")
+        made = f"Trained model {result['version']}" if result["version"] else f"Found nothing better than {active}"
+        self._out.print(f"{made} in {result['seconds']:,.0f} s.")
         for name, value in result["metrics"].items():
             self._out.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+        if not result["version"]:
+            return
         if result["curves"]:
             self._out.print(f"Curves: {result['curves']}")
         self._out.print(f"Next: `sameitem models compare {active} {result['version']}`, then")
         self._out.print(f"      `sameitem models activate {result['version']}`.")
+
+    def show_loop(self, result: Mapping[str, Any]) -> None:
+        """Print what a loop did, and why it published or not."""
+        table = Table("step", "", "s", "", box=None)
+        for step in result["steps"]:
+            figures = step["figures"].items()
+            said = step["reason"] or "  ".join(f"{name} {value}" for name, value in figures)
+            table.add_row(step["name"], step["state"], f"{step['seconds']:,.1f}", said)
+        self._out.print(table)
+        gate = (result["embedding"] or {}).get("gate")
+        if gate and gate["comparison"]:
+            self._out.print()
+            self.show_comparison(gate["comparison"])
+        self._out.print(f"\n{'Published' if result['published'] else 'Nothing published'}: {result['reason']}.")
+        for warning in result["warnings"]:
+            self._out.print(f"Warning: {warning}")
+        self._out.print(f"Page: {result['report']}")
 
     def show_demo(self, report: "DemoReport") -> None:
         """Print what the demo found, and what to do next."""

@@ -133,6 +133,13 @@ class MiningSettings(Part):
     local_check_rank: float = Field(
         default=200.0, ge=0, description="clicks from same_item_rank to here are compared by local features; 0: off"
     )
+    models: int = Field(
+        default=3,
+        ge=1,
+        le=3,
+        description="models whose distances are fused: the base model, the active one, the one before; 1 = the base "
+        "model alone, whose features of the log's photos are computed once and for all",
+    )
     sessions_per_user: int = Field(default=50, ge=1, description="searches of one user that may teach")
     triplets_per_pair: int = Field(default=100, ge=1, le=65534, description="triplets of the same two products")
 
@@ -152,7 +159,25 @@ class RerankSettings(Part):
         default=0.8, ge=0, le=1, description="hits less alike than this share of the best never stand above the others"
     )
     visual_share: float = Field(
-        default=0.5, ge=0, le=1, description="weight of looks beside the ranker's score; 1 = looks alone"
+        default=0.75, ge=0, le=1, description="weight of looks beside the ranker's score; 1 = looks alone"
+    )
+
+
+class LoopSettings(Part):
+    """The loop that learns from clicks: what it needs, how long it may take, what it keeps."""
+
+    least_new_clicks: int = Field(
+        default=100, ge=1, description="searches clicked since the last training; with fewer nothing is trained"
+    )
+    train_minutes: float = Field(default=60.0, gt=0, description="minutes the training of a model may take")
+    detector_every: int = Field(
+        default=7, ge=0, description="every so many trainings teach finding the subject too; 0 = none does"
+    )
+    gate_queries: int = Field(default=1000, ge=1, description="held-out searches, the newest, that the gate asks")
+    queries: str = Field(default="", description="CSV of labelled photos that the gate asks besides; empty = none")
+    keep_reports: int = Field(default=100, ge=1, description="reports of loops that are kept")
+    keep_models: int = Field(
+        default=3, ge=1, description="models of loops kept of those that were live, and of those that were refused"
     )
 
 
@@ -198,6 +223,7 @@ class Settings(BaseSettings):
     mining: MiningSettings = MiningSettings()
     clicks: ClickSettings = ClickSettings()
     rerank: RerankSettings = RerankSettings()
+    loop: LoopSettings = LoopSettings()
     serve: ServeSettings = ServeSettings()
 
     @classmethod

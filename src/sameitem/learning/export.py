@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +20,8 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 from torch import nn
+
+from sameitem.core.errors import InputError
 
 OPSET = 18
 
@@ -115,9 +118,9 @@ def shrink_weights(graph: bytes) -> bytes:
     for weight in model.graph.initializer:
         if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
             continue
-        name, values = weight.name, numpy_helper.to_array(weight)
-        scale = np.maximum(np.abs(values).max(axis=0) / 127, 1e-12).astype(np.float32)
-        weight.CopyFrom(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), f"{name}_int8"))
+        name = weight.name
+        values, scale = columns_as_int8(numpy_helper.to_array(weight))
+        weight.CopyFrom(numpy_helper.from_array(values, f"{name}_int8"))
         added.append(numpy_helper.from_array(scale, f"{name}_scale"))
         ends = [f"{name}_int8", f"{name}_scale"]
         casts.append(helper.make_node("DequantizeLinear", ends, [name], name=f"{name}_float", axis=1))
@@ -129,6 +132,76 @@ def shrink_weights(graph: bytes) -> bytes:
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+def columns_as_int8(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a (rows, columns) matrix as int8 with a (columns,) scale by which a column is multiplied."""
+    scale = np.maximum(np.abs(matrix).max(axis=0) / 127, 1e-12).astype(np.float32)
+    return np.rint(matrix / scale).astype(np.int8), scale
+
+
+def cut_before_last_layer(graph: bytes, output: str) -> bytes:
+    """Take the last matrix off a graph that ends in `MatMul` and a division by its length.
+
+    Args:
+        graph: what `shrink_weights` made of a feature branch.
+        output: name of the new graph's only output, which that matrix was multiplied with.
+
+    Returns:
+        The new graph: the same bytes for two graphs that differ in the last matrix alone.
+
+    Raises:
+        InputError: another kind of graph.
+    """
+    model = onnx.load_from_string(graph)
+    product, _ = _last_layer(model)
+    ended = helper.make_node("Identity", [product.input[0]], [output])
+    needed, nodes = {product.input[0]}, [ended]
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.insert(0, node)
+    weights = [weight for weight in model.graph.initializer if weight.name in needed]
+    end = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
+    part = helper.make_graph(nodes, "trunk", list(model.graph.input), [end], weights)
+    made = helper.make_model(part, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    content: bytes = made.SerializeToString(deterministic=True)
+    return content
+
+
+def with_last_layer(graph: bytes, matrix: NDArray[np.floating]) -> bytes:
+    """Return a graph that `cut_before_last_layer` can take apart with another last matrix of the same shape.
+
+    Raises:
+        InputError: another kind of graph, or another shape.
+    """
+    model = onnx.load_from_string(graph)
+    _, weights = _last_layer(model)
+    if list(weights[0].dims) != list(matrix.shape):
+        raise InputError(f"the last layer is {list(weights[0].dims)}, got {list(matrix.shape)}")
+    parts: Sequence[NDArray[Any]] = (matrix.astype(np.float32),)
+    if len(weights) == 2:
+        parts = columns_as_int8(matrix)
+    for weight, values in zip(weights, parts, strict=True):
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _last_layer(model: onnx.ModelProto) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
+    """Return the last product of a graph, and its matrix: int8 with a scale per column, or float32."""
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    if products:
+        name = products[-1].input[1]
+        if name in weights:
+            return products[-1], [weights[name]]
+        source = made_by.get(name)
+        if source is not None and source.op_type == "DequantizeLinear" and set(source.input) <= weights.keys():
+            return products[-1], [weights[part] for part in source.input]
+    raise InputError("the graph does not end in a product with a matrix of its own; train without --feature-only")
 
 
 def _shorten_names(model: onnx.ModelProto) -> None:

@@ -56,6 +56,7 @@ from sameitem.learning.phases import (
     new_search,
     normalised,
 )
+from sameitem.learning.projection import train_projection
 from sameitem.learning.trainer import Tell, Trainer
 from sameitem.learning.triplet_set import TripletSet, in_parts, read_triplet_set
 from sameitem.learning.trunk import folded_trunk, public_trunk
@@ -77,6 +78,8 @@ def train_embedding(
     minutes: float | None,
     seed: int,
     tell: Tell,
+    detector: bool = True,
+    kept: Path | None = None,
     recipe: Recipe | None = None,
 ) -> Mapping[str, float]:
     """Teach detection and feature from clicks alone, and write the model version.
@@ -90,7 +93,10 @@ def train_embedding(
         minutes: the phases end early when they are over; None = every step.
         seed: of everything random.
         tell: is told phase, percent and the numbers of each step.
-        recipe: how much and how; None = as `recipe_for` says.
+        detector: False = only the feature's last layer, in seconds (`projection.py`); the rest stays, and nothing is
+            written where that finds nothing better than the start.
+        kept: folder where what the trunk makes of pictures is kept for the next such run; None = nothing is kept.
+        recipe: how much and how of a training with detector; None = as `recipe_for` says.
 
     Returns:
         What was measured on the photos that validate. Where several processes train together (`on_ray.py`), each does
@@ -102,13 +108,28 @@ def train_embedding(
     """
     begun = time.monotonic()
     origin, learned = read_start(start)
+    deadline = float("inf") if minutes is None else begun + 60 * minutes
+    if not detector:
+        return train_projection(
+            origin=origin,
+            learned=learned,
+            start=start,
+            triplets=triplets,
+            out=out,
+            photo=photo,
+            checkpoint=checkpoint,
+            kept=kept or checkpoint / "pixels",
+            deadline=deadline,
+            seed=seed,
+            tell=tell,
+        )
     found = read_triplet_set(triplets, photo, checkpoint / "pixels")
     recipe = recipe or recipe_for(found, learned)
     trainer = Trainer(
         checkpoint,
         run={"triplets": _digest(triplets), "start": origin.version, "seed": seed, "recipe": asdict(recipe)},
         tell=tell,
-        deadline=float("inf") if minutes is None else begun + 60 * minutes,
+        deadline=deadline,
     )
     before = _recall(learned.feature, learned.head, found, recipe)
     head, feature = learn(found, learned, trainer, recipe, seed=seed, folder=checkpoint)

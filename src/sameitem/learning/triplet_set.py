@@ -3,7 +3,7 @@
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +25,10 @@ LEAST_PHOTOS = 32  # that teach; with fewer there is no batch
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TripletSet:
-    """Photos, catalogue images, and which shows what; nothing here says where in a photo the item is.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pairs:
+    """Which photo shows what catalogue image shows, told by clicks; both are rows of arrays that others hold."""
 
-    Row i of `photos` is photo i; row j of `images` catalogue image j.
-    """
-
-    photos: NDArray[np.uint8]  # (photos, 224, 224, 3) padded white
-    images: NDArray[np.uint8]  # (images, 224, 224, 3) padded white
-    is_plain: NDArray[np.bool_]  # (images,) whether the backdrop is plain, so that the whole picture is the subject
     pairs: NDArray[np.int64]  # (pairs, 2) photo and an image of the same item
     others: NDArray[np.int64]  # (others, 2) photo and an image of another item
     is_held_out: NDArray[np.bool_]  # (photos,)
@@ -46,6 +40,37 @@ class TripletSet:
     def validating(self) -> NDArray[np.int64]:
         """Return the pairs, by row, whose photo validates."""
         return np.flatnonzero(self.is_held_out[self.pairs[:, 0]])
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TripletSet(Pairs):
+    """Photos, catalogue images, and which shows what; nothing here says where in a photo the item is.
+
+    Row i of `photos` is photo i; row j of `images` catalogue image j.
+    """
+
+    photos: NDArray[np.uint8]  # (photos, 224, 224, 3) padded white
+    images: NDArray[np.uint8]  # (images, 224, 224, 3) padded white
+    is_plain: NDArray[np.bool_]  # (images,) whether the backdrop is plain, so that the whole picture is the subject
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """A triplet file by the content hashes of its pictures, in the order of their first lines."""
+
+    photos: tuple[ContentHash, ...]
+    images: tuple[ContentHash, ...]
+    pairs: NDArray[np.int64]  # (pairs, 2) photo and an image of the same item
+    others: NDArray[np.int64]  # (others, 2) photo and an image of another item
+
+    def among(self, photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
+        """Return pairs and others whose two pictures are there, as rows among those that are."""
+        sides = (photo_there, image_there)
+        return tuple(
+            np.stack([np.cumsum(there)[kept[:, side]] - 1 for side, there in enumerate(sides)], 1)
+            for rows in (self.pairs, self.others)
+            for kept in (rows[photo_there[rows[:, 0]] & image_there[rows[:, 1]]],)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,42 +95,71 @@ def read_triplet_set(triplets: Path, photo: Callable[[ContentHash], Pixels], fol
     Raises:
         InputError: too few photos to learn from, or none of them can be read.
     """
-    photo_rows: dict[str, int] = {}
-    image_rows: dict[str, int] = {}
+    named = read_named(triplets)
+    folder.mkdir(parents=True, exist_ok=True)
+    photos, photo_there = _squares(named.photos, photo, folder / "photos")
+    images, image_there = _squares(named.images, photo, folder / "images")
+    warn_of_missing(photo_there, image_there)
+    if not (photo_there.all() and image_there.all()):
+        photos, images = np.asarray(photos)[photo_there], np.asarray(images)[image_there]
+    unseen = np.array([is_validating(name) for name in named.images], np.bool_)
+    validates = np.zeros(len(named.photos), np.bool_)
+    validates[named.pairs[unseen[named.pairs[:, 1]], 0]] = True
+    pairs, others = named.among(photo_there, image_there)
+    found = TripletSet(
+        photos=photos,
+        images=images,
+        is_plain=np.array([has_plain_backdrop(image) for image in images], np.bool_),
+        pairs=pairs,
+        others=others,
+        is_held_out=validates[photo_there],
+    )
+    check_enough(
+        found, f"{triplets.name} names {len(named.photos)} photos", "the photos of a tenth of the images validate"
+    )
+    return found
+
+
+def read_named(triplets: Path) -> Named:
+    """Read which picture shows the same item as which, and which another, from a triplet file."""
+    photo_rows: dict[ContentHash, int] = {}
+    image_rows: dict[ContentHash, int] = {}
     pairs: dict[tuple[int, int], None] = {}
     others: dict[tuple[int, int], None] = {}
     for triplet in read_triplets(triplets):
         row = photo_rows.setdefault(triplet.photo.content_hash, len(photo_rows))
         pairs.setdefault((row, image_rows.setdefault(triplet.positive, len(image_rows))))
         others.setdefault((row, image_rows.setdefault(triplet.negative, len(image_rows))))
-    folder.mkdir(parents=True, exist_ok=True)
-    photos, photo_there = _squares(list(photo_rows), photo, folder / "photos")
-    images, image_there = _squares(list(image_rows), photo, folder / "images")
+    told = (np.array(list(rows), np.int64).reshape(-1, 2) for rows in (pairs, others))
+    return Named(tuple(photo_rows), tuple(image_rows), *told)
+
+
+def warn_of_missing(photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]) -> None:
+    """Write to the log how many pictures cannot be read, where there are any."""
     if not (photo_there.all() and image_there.all()):
         _log.warning(
             "%d of %d photos and %d of %d images cannot be read and teach nothing",
-            *((~photo_there).sum(), len(photo_rows), (~image_there).sum(), len(image_rows)),
+            *((~photo_there).sum(), len(photo_there), (~image_there).sum(), len(image_there)),
         )
-        photos, images = np.asarray(photos)[photo_there], np.asarray(images)[image_there]
-    unseen = np.array([is_validating(name) for name in image_rows], np.bool_)
-    validates = np.zeros(len(photo_rows), np.bool_)
-    validates[[photo for photo, image in pairs if unseen[image]]] = True
-    found = TripletSet(
-        photos=photos,
-        images=images,
-        is_plain=np.array([has_plain_backdrop(image) for image in images], np.bool_),
-        pairs=_readable(pairs, photo_there, image_there),
-        others=_readable(others, photo_there, image_there),
-        is_held_out=validates[photo_there],
-    )
+
+
+def check_enough(found: Pairs, what: str, who_validates: str) -> None:
+    """Refuse triplets of which too few photos teach.
+
+    Args:
+        found: of the photos that can be read.
+        what: the file and how many photos it names.
+        who_validates: instead of teaching.
+
+    Raises:
+        InputError: fewer than `LEAST_PHOTOS`.
+    """
     teach = len(np.unique(found.pairs[found.teaching(), 0]))
     if teach < LEAST_PHOTOS:
         raise InputError(
-            f"{triplets.name} names {len(photo_rows)} photos, of which {len(photos)} can be read and {teach} teach "
-            f"(the photos of a tenth of the images validate); need {LEAST_PHOTOS} that teach: wait for more clicks, "
-            "then run `sameitem mine` again"
+            f"{what}, of which {len(found.is_held_out)} can be read and {teach} teach "
+            f"({who_validates}); need {LEAST_PHOTOS} that teach: wait for more clicks, then run `sameitem mine` again"
         )
-    return found
 
 
 def is_validating(name: str) -> bool:
@@ -117,7 +171,7 @@ def is_validating(name: str) -> bool:
 
 
 def batches(
-    found: TripletSet,
+    found: Pairs,
     features: NDArray[np.float32],
     *,
     rows: int,
@@ -126,6 +180,7 @@ def batches(
     step: int,
     shares_negatives: bool = True,
     random_negatives: bool = False,
+    clicked_negatives: bool = False,
 ) -> Batch:
     """Draw the batch of a step: neighbourhoods of items, their pairs, and the images that they share as negatives.
 
@@ -141,6 +196,8 @@ def batches(
         step: of the run.
         shares_negatives: False: each photo only has its own clicked session's negatives, for comparison.
         random_negatives: True: negatives are drawn from all images instead of what was shown, for comparison.
+        clicked_negatives: True: only images that were clicked for some photo that teaches are negatives, and what a
+            photo's own user saw and did not click is one however near it is: mining has believed it.
     """
     generator = np.random.default_rng([seed, step, 1])
     teaching = found.teaching()
@@ -154,18 +211,22 @@ def batches(
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     own = found.others[np.isin(found.others[:, 0], pairs[:, 0])]
     if random_negatives:
-        own = np.stack([own[:, 0], generator.integers(len(found.images), size=len(own))], 1)
+        own = np.stack([own[:, 0], generator.integers(len(features), size=len(own))], 1)
+    if clicked_negatives:
+        own = own[np.isin(own[:, 1], positives)]
     extra = np.unique(generator.permutation(own[:, 1])[:rows])
     images = np.concatenate([np.unique(pairs[:, 1]), np.setdiff1d(extra, pairs[:, 1])])
     photos, query_of_row = np.unique(pairs[:, 0], return_inverse=True)
     trusted = 2 - 2 * features[pairs[:, 1]] @ features[images].T >= same_item
+    seen = np.isin(pairs[:, :1] * len(features) + images, own[:, 0] * len(features) + own[:, 1])
+    if clicked_negatives:
+        trusted |= seen
     for pair in found.pairs[
         np.isin(found.pairs[:, 0], photos)
     ]:  # an image that the photo's user clicked, in any session
         trusted[np.ix_(pairs[:, 0] == pair[0], images == pair[1])] = False
     if not shares_negatives:
-        mine = {(int(photo), int(image)) for photo, image in own}
-        trusted &= np.array([[(int(p), int(i)) in mine for i in images] for p in pairs[:, 0]], np.bool_)
+        trusted &= seen
     return Batch(pairs[:, 0], pairs[:, 1], images, trusted, query_of_row.astype(np.int64))
 
 
@@ -189,15 +250,6 @@ def _squares(
         np.save(out, there)
         write_whole(there_file, out.getvalue())  # last, and at once: what a kill left half done is done again
     return np.load(whole, mmap_mode="r"), np.load(there_file)
-
-
-def _readable(
-    rows: Iterable[tuple[int, int]], photo_there: NDArray[np.bool_], image_there: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return (n, 2) places of photo and image among those that could be read."""
-    named = np.array(list(rows), np.int64).reshape(-1, 2)
-    known = named[photo_there[named[:, 0]] & image_there[named[:, 1]]]
-    return np.stack([np.cumsum(there)[known[:, side]] - 1 for side, there in enumerate((photo_there, image_there))], 1)
 
 
 def in_parts(count: int, size: int) -> Iterator[slice]:

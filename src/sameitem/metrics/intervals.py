@@ -1,5 +1,6 @@
 """How far a measured mean can be trusted."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,3 +101,19 @@ def ratio_interval(
             ratios.append(tops[drawn].sum() / bottoms[drawn].sum())
     low, high = np.quantile(ratios, (0.025, 0.975))
     return Interval(float(tops.sum() / bottoms.sum()), float(low), float(high))
+
+
+def wilson_interval(hits: int, total: int) -> Interval:
+    """Return hits / total, the share of independent trials that succeeded, and its Wilson score 95 % interval.
+
+    Raises:
+        InputError: no trials, or not 0 <= hits <= total.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    if not 0 <= hits <= total or total == 0:
+        raise InputError(f"need 0 <= hits <= total and at least one trial, got {hits} of {total}")
+    z, share = 1.959964, hits / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))

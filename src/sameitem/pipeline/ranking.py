@@ -16,7 +16,7 @@ from sameitem.pipeline.gallery import Gallery
 from sameitem.pipeline.rankers import LOOKS
 from sameitem.pipeline.same_item import Judgement
 from sameitem.pipeline.shop import Shop
-from sameitem.rerank.features import FEATURES, Evidence, features_of
+from sameitem.rerank.features import FEATURES, POSITION, Evidence, features_of
 from sameitem.rerank.interleaving import BOTH
 from sameitem.rerank.order import TOP, final_order
 from sameitem.rerank.ranker import Ranker, effects
@@ -65,7 +65,7 @@ class Ranked:
         said = [
             Effect(name, None if np.isnan(value) else float(value), float(effect))
             for name, value, effect in found
-            if abs(effect) > 1e-9
+            if abs(effect) > 1e-9 and name != FEATURES[POSITION]  # which is the same for all
         ]
         return tuple(sorted(said, key=lambda one: -abs(one.effect)))
 

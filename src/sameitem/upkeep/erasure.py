@@ -4,6 +4,7 @@ Files go first and the log last, for the log says which files; so that an erasur
 repeated. Jobs that may hold the user's photos in memory are cancelled, and waited for.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from sameitem.upkeep.training import CHECKPOINTS
 LEARNERS = ("mine", "train", "loop")  # kinds of jobs that read photos and clicks and write what they made of them
 WAIT_S = 60.0  # for such a job to stop
 _NO_TRIPLETS = ("images", "query-photos", "index", "models", FEATURES, PHOTO_FEATURES)  # folders, some of them huge
+_UNFINISHED = re.compile(r"\..+\.(parquet|jsonl)\.\d+\.part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,21 @@ def _drop_triplets(shop: Shop, traces: Traces) -> int:
             or triplet.photo.content_hash in traces.photos
         )
 
-    return sum(drop_triplets(file, is_gone) for file in _triplet_files(shop.folder))
+    dropped = 0
+    for file in _files(shop.folder):
+        if _UNFINISHED.fullmatch(file.name):  # who wrote it was killed, or cancelled above
+            file.unlink(missing_ok=True)
+        elif file.suffix == ".parquet" and is_triplet_file(file):
+            dropped += drop_triplets(file, is_gone)
+    return dropped
 
 
-def _triplet_files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        files = (path,) if path.is_file() else path.rglob("*") if path.name not in _NO_TRIPLETS else ()
-        yield from (file for file in files if file.suffix == ".parquet" and is_triplet_file(file))
+        if path.is_file():
+            yield path
+        elif path.name not in _NO_TRIPLETS:
+            yield from sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def _forget_features(shop: Shop, traces: Traces) -> int:

@@ -1,13 +1,13 @@
 """Two generations of the model side by side: compare them on held-out queries, let the gate decide, switch."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import CLICK_TYPES, Session
+from sameitem.clicks.log import Session
 from sameitem.core.errors import ConflictError, InputError, NotFoundError, RefusedError
 from sameitem.core.jobs import Cancelled
 from sameitem.core.records import ContentHash, ProductId
@@ -113,7 +113,7 @@ def activate(
         index, gate = live, cursor.get("gate")  # it is there already, perhaps by a run that was killed after the switch
     else:
         labelled = _labelled(shop, queries)
-        if live is not None and not force and (reason := _too_few(shop, labelled)):
+        if live is not None and not force and (reason := too_few_queries(shop, labelled)):
             raise _refused(version, [reason])  # before an index is built in vain
         index = comparable_index(shop.index_root, version) or build(version)
         gate = cursor.get("gate") if cursor.get("index") == index else None
@@ -122,12 +122,16 @@ def activate(
             keep({"index": index, "gate": gate})
         if not gate["passed"] and not force:
             raise _refused(version, gate["reasons"])
-    start = shop.settings.model.active
-    generations = go_forward(shop.models_root, shop.index_root, index, start=start)
-    with switching(shop.index_root):
-        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=start)
-        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
+    generations = go_forward(shop.models_root, shop.index_root, index, start=shop.settings.model.active)
+    clear_versions(shop)
     return {"version": version, "index": index, "previous": list(generations.previous), "gate": gate}
+
+
+def clear_versions(shop: Shop) -> None:
+    """Remove the index versions that nobody goes back to any more."""
+    with switching(shop.index_root):
+        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
+        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
 
 
 def _refused(version: str, reasons: Sequence[str]) -> RefusedError:
@@ -147,7 +151,8 @@ def _made_by(shop: Shop, live: str, *, force: bool) -> str | None:
         raise
 
 
-def _too_few(shop: Shop, labelled: Sequence[LabelledQuery]) -> str:
+def too_few_queries(shop: Shop, labelled: Sequence[LabelledQuery]) -> str:
+    """Return what to do about so few queries or products that they ask for; "" where they are enough."""
     return too_few(len(labelled), len(set(product_groups(labelled).tolist())), shop.settings.gate)
 
 
@@ -157,7 +162,7 @@ def _ask_gate(
     """Return what the gate says, for the job's result."""
     if live is None:
         return {"passed": True, "reasons": [], "not_judged": [], "forced": False, "comparison": None}
-    if reason := _too_few(shop, labelled):  # whatever they would say
+    if reason := too_few_queries(shop, labelled):  # whatever they would say
         return {"passed": False, "reasons": [reason], "not_judged": [], "forced": force, "comparison": None}
     try:
         comparison = compare_indexes(shop, live, index, labelled, hear)
@@ -178,23 +183,34 @@ def _labelled(shop: Shop, queries: Path | None) -> list[LabelledQuery]:
 
 
 def held_out_queries(shop: Shop) -> list[LabelledQuery]:
-    """Return the newest held-out searches with a click whose photos are still there; right is what was clicked.
+    """Return the newest held-out photos that were searched with and clicked for, and are still there.
 
-    Users click on what they are shown, so that these queries lean towards the model that answered them; labelled photos
-    do not.
+    Right is what each search with the photo ended with. Users click on what they are shown, so that these queries lean
+    towards the model that answered them: what it did not show cannot be clicked. A new model is therefore measured too
+    low, not too high; labelled photos lean to nobody (docs/decisions/0017-what-the-loop-publishes.md).
     """
-    queries: deque[LabelledQuery] = deque(maxlen=CLICK_QUERIES)
+    chosen: OrderedDict[Path, dict[ProductId, None]] = OrderedDict()
     for session in shop.clicks.sessions():
         photo = session.search.photo_hash
-        if is_held_out(photo or session.search.search_id) and photo and (chosen := _chosen(session)):
+        if is_held_out(photo or session.search.search_id) and photo and (products := _chosen(session)):
             path = shop.query_photos.path(ContentHash(photo))
             if path.is_file():
-                queries.append(LabelledQuery(path, chosen[0], others=tuple(chosen[1:])))
-    return list(queries)
+                chosen.setdefault(path, {}).update(dict.fromkeys(products))
+                chosen.move_to_end(path)
+                if len(chosen) > CLICK_QUERIES:
+                    chosen.popitem(last=False)
+    return [LabelledQuery(path, first, others=tuple(others)) for path, (first, *others) in chosen.items()]
 
 
 def _chosen(session: Session) -> list[ProductId]:
-    """Return the products that were clicked and not dismissed, in the order of the clicks."""
+    """Return what a search ended with: what was bought, else put in the cart, else clicked last, and not dismissed.
+
+    Who goes on after a click has mostly not found it: the clicks before the last one speak for how alike the first hits
+    looked, which is what the model that is live thinks.
+    """
     dismissed = {event.product_id for event in session.events if event.type == "dismiss"}
-    clicked = (event.product_id for event in session.events if event.type in CLICK_TYPES)
-    return [product_id for product_id in dict.fromkeys(clicked) if product_id not in dismissed]
+    for kind in ("purchase", "cart", "click"):
+        found = [event.product_id for event in session.events if event.type == kind]
+        if chosen := [product_id for product_id in dict.fromkeys(found) if product_id not in dismissed]:
+            return [next(one for one in reversed(found) if one in chosen)] if kind == "click" else chosen
+    return []

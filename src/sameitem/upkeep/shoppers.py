@@ -108,6 +108,7 @@ class Request:
 
 
 Send = Callable[[Request], Mapping[str, Any]]  # returns the JSON of the answer; raises SameItemError
+Appeal = Callable[[str, Sequence[ProductId]], Sequence[float]]  # user, products -> how much likelier each is clicked
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def browse(
     wanted: Collection[ProductId],
     generator: Generator,
     habits: Habits,
+    appeal: Sequence[float] | None = None,
 ) -> tuple[Act, ...]:
     """Return what one shopper does with a list, from the first place down.
 
@@ -144,13 +146,15 @@ def browse(
         wanted: the products that show the item the shopper has.
         generator: chance.
         habits: how shoppers behave; abandoning is decided before.
+        appeal: by which each product's chance of a click is multiplied; None = all appeal alike.
     """
     acts: list[Act] = []
     best = max(scores, default=0.0)
-    for rank, (product, score) in enumerate(zip(products, scores, strict=True), 1):
+    liked = [1.0] * len(products) if appeal is None else appeal
+    for rank, (product, score, times) in enumerate(zip(products, scores, liked, strict=True), 1):
         is_right = product in wanted
         alike = habits.clicks_wrong * np.exp((score - best) / habits.score_spread)
-        clicks = generator.random() < (habits.clicks_right if is_right else alike)
+        clicks = generator.random() < times * (habits.clicks_right if is_right else alike)
         if clicks:
             acts.append(Act("click", rank))
             if is_right and generator.random() < habits.puts_in_cart:
@@ -168,6 +172,7 @@ def simulate(
     habits: Habits,
     generator: Generator,
     fraud: Fraud | None = None,
+    appeal: Appeal | None = None,
     tell: Tell,
 ) -> SimulationReport:
     """Send searches and clicks until so many searches were answered, or the errands have ended.
@@ -179,6 +184,7 @@ def simulate(
         habits: of the shoppers.
         generator: chance; with the same one, errands and answers, the same is done.
         fraud: users with other habits; None = all are honest.
+        appeal: what honest users like besides what they look for; None = nothing.
         tell: is told how far it is.
 
     Raises:
@@ -209,9 +215,9 @@ def simulate(
             acts = ()
             done["abandoned"] += 1
         else:
-            acts = browse(
-                products, [result["visual_score"] for result in answer["results"]], errand.wanted, generator, habits
-            )
+            scores = [result["visual_score"] for result in answer["results"]]
+            liked = None if appeal is None else appeal(user, products)
+            acts = browse(products, scores, errand.wanted, generator, habits, liked)
         if acts:
             _send_events(send, answer, acts, user)
         users.add(user)

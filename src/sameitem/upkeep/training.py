@@ -38,8 +38,14 @@ class TrainEmbedding(Protocol):
         minutes: float | None,
         seed: int,
         tell: TellTraining,
+        detector: bool,
+        kept: Path,
     ) -> Mapping[str, float]:
-        """Train until it is done or the minutes are over; what lies in `checkpoint` is gone on from."""
+        """Train until it is done or the minutes are over; what lies in `checkpoint` is gone on from.
+
+        Without detector only the feature's last layer learns, and nothing is written where that finds nothing better;
+        what is made of photos on the way stays in `kept`.
+        """
 
 
 class TrainCategory(Protocol):
@@ -96,12 +102,14 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
 
     Args:
         shop: whose clicks and images.
-        job: with the arguments model ("embedding" or "category"), triplets, minutes, seed and name.
+        job: with the arguments model ("embedding" or "category"), triplets, minutes, seed and name, and for an
+            embedding detector: False = only the feature's last layer learns.
         trainers: loads the functions that train.
         tell: is told how far it is.
 
     Returns:
-        version, metrics, curves (path of the page, "" where there is none) and seconds.
+        version ("" where nothing better than the start was found, which only a training without detector may say),
+        metrics, curves (path of the page, "" where there is none) and seconds.
 
     Raises:
         NotFoundError: there are no triplets.
@@ -134,6 +142,8 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
                 minutes=asked["minutes"],
                 seed=asked["seed"],
                 tell=tell,
+                detector=asked.get("detector", True),
+                kept=shop.photo_features_root,
             )
         else:
             images = LabelledImages(shop)
@@ -144,7 +154,7 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
         metrics = read_model(out).metrics
     shutil.rmtree(checkpoint / PIXELS, ignore_errors=True)  # users' photos are kept for their days, not for longer
     return {
-        "version": version,
+        "version": version if out.exists() else "",
         "metrics": dict(metrics),
         "curves": str(out / PAGE) if (out / PAGE).is_file() else "",
         "seconds": round(time.monotonic() - begun, 1),
@@ -158,7 +168,7 @@ def _photo(shop: Shop, content_hash: ContentHash) -> Pixels:
 
 def _clear_checkpoints(shop: Shop) -> None:
     """Remove what trainings left that ended one way or another."""
-    going_on = {job.id for job in shop.jobs.pending(["train"])}
+    going_on = {job.id for job in shop.jobs.pending(["train", "loop"])}
     for folder in (shop.folder / CHECKPOINTS).glob("*/"):
         if folder.name not in going_on:
             shutil.rmtree(folder)

@@ -1,5 +1,6 @@
 """What each kind of job does: the long commands of the command line and of REST are the same functions."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,19 +10,28 @@ from typing import Any
 
 from sameitem.catalog.fetch import Fetcher
 from sameitem.catalog.importer import import_catalogue, majority_stays
+from sameitem.clicks.counts import take_in
 from sameitem.clicks.importer import import_clicks
 from sameitem.core.database import write
 from sameitem.core.errors import InputError, UnavailableError
 from sameitem.core.jobs import Cancelled, Job, Progress, Work
 from sameitem.pipeline.compaction import compact
 from sameitem.pipeline.offline import BuildReport, build
+from sameitem.pipeline.retention import prune_shop
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.generations import Hear, activate, compare_models
+from sameitem.upkeep.loop import LoopParts, Ranking, Tidy, run_loop
+from sameitem.upkeep.loop_ranking import LogRanking
+from sameitem.upkeep.loop_report import page_path
 from sameitem.upkeep.mining import mine_shop
 from sameitem.upkeep.ranking import train_ranker_version
 from sameitem.upkeep.training import Trainers, learned, train
 
 Tell = Callable[[str, float, Mapping[str, float]], None]  # what is done, percent, counts
+TIDY: Mapping[str, Tidy] = {  # what a loop does before it learns, by name of the step
+    "retention": lambda shop: asdict(prune_shop(shop, time.time())),
+    "counts": lambda shop: {"rows": take_in(shop.database)},
+}
 _STEPS = {  # of a build, in order: percent of its time, roughly
     "selection": 2,
     "features": 70,
@@ -47,6 +57,8 @@ def work_of(
     tell: Tell = silent,
     confirm: Callable[[int, int], bool] = majority_stays,
     trainers: Callable[[], Trainers] = learned,
+    tidy: Mapping[str, Tidy] | None = None,
+    ranking: Ranking | None = LogRanking(),  # noqa: B008 - it has no state
 ) -> Mapping[str, Work]:
     """Return what to do for each kind of job.
 
@@ -55,6 +67,8 @@ def work_of(
         tell: is told how far the running job is, besides the job table.
         confirm: asked before a full feed deletes: how many products of how many.
         trainers: loads the functions that train, when a job trains.
+        tidy: what a loop does first, by name; None: what this release has.
+        ranking: trains and judges rankers in a loop; None: no ranker is trained.
     """
 
     def run_import(job: Job, _progress: Progress) -> dict[str, Any]:
@@ -113,7 +127,7 @@ def work_of(
         return mine_shop(shop, Path(job.arguments["out"]), hear=hear).as_json()
 
     def run_build(_job: Job, progress: Progress) -> dict[str, Any]:
-        return asdict(_built(shop, progress, tell))
+        return asdict(_built(shop, _heard(progress, tell)))
 
     def run_compact(_job: Job, progress: Progress) -> dict[str, Any]:
         def hear(step: str, share: float) -> None:
@@ -130,7 +144,36 @@ def work_of(
         "build": run_build,
         "compact": run_compact,
         **_model_work(shop, tell, trainers),
+        "loop": _loop_work(shop, tell, trainers, TIDY if tidy is None else tidy, ranking),
     }
+
+
+def _loop_work(
+    shop: Shop, tell: Tell, trainers: Callable[[], Trainers], tidy: Mapping[str, Tidy], ranking: Ranking | None
+) -> Work:
+    """Return the job that learns from the clicks since the last one."""
+
+    def run(job: Job, progress: Progress) -> dict[str, Any]:
+        def keep(cursor: Mapping[str, Any]) -> None:
+            with write(shop.database) as connection:
+                progress.checkpoint(connection, percent=told[0], counts={}, cursor=cursor)
+
+        def hear(step: str, percent: float, figures: Mapping[str, float]) -> None:
+            told[0] = percent
+            progress(percent=percent)
+            tell(step, percent, figures)
+
+        told = [job.percent]
+        parts = LoopParts(
+            trainers=trainers,
+            build=lambda beside, hear_build: _built(shop, lambda _step, percent: hear_build(percent), beside=beside),
+            tidy=tidy,
+            ranking=ranking,
+        )
+        report = run_loop(shop, job, parts=parts, keep=keep, hear=hear)
+        return {**report.as_json(), "report": str(page_path(shop.folder, report.id))}
+
+    return run
 
 
 def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dict[str, Work]:
@@ -154,8 +197,8 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             job.arguments["before"],
             job.arguments["after"],
             queries=_path(job.arguments["queries"]),
-            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
-            hear=searching(progress),
+            build=lambda model: _built(shop, _heard(progress, tell, ends=_SEARCHES), beside=model).version,
+            hear=_heard(progress, tell, begins=_SEARCHES, ends=99.0),
         )
         return comparison.as_json()
 
@@ -171,32 +214,32 @@ def _model_work(shop: Shop, tell: Tell, trainers: Callable[[], Trainers]) -> dic
             queries=_path(job.arguments["queries"]),
             cursor=job.cursor,
             keep=keep,
-            build=lambda model: _built(shop, progress, tell, beside=model, ends=_SEARCHES).version,
-            hear=searching(progress),
+            build=lambda model: _built(shop, _heard(progress, tell, ends=_SEARCHES), beside=model).version,
+            hear=_heard(progress, tell, begins=_SEARCHES, ends=99.0),
         )
-
-    def searching(progress: Progress) -> Hear:
-        def hear(step: str, percent: float) -> None:
-            percent = _SEARCHES + (99.0 - _SEARCHES) * percent / 100
-            progress(percent=percent)
-            tell(step, percent, {})
-
-        return hear
 
     return {"train": run_train, "compare": run_compare, "activate": run_activate}
 
 
-def _built(
-    shop: Shop, progress: Progress, tell: Tell, *, beside: str | None = None, ends: float = 100.0
-) -> BuildReport:
-    """Build the active model's index and publish it, or another's beside the live one; `ends`: percent at its end."""
+def _built(shop: Shop, hear: Hear, *, beside: str | None = None) -> BuildReport:
+    """Build the active model's index and publish it, or another's beside the live one; `hear`: percent of the build."""
+    return build(
+        shop,
+        tell=lambda step, share: hear(step, _BEGINS[step] + share * _STEPS[step]),
+        now=datetime.now(UTC),
+        beside=beside,
+    )
 
-    def hear(step: str, share: float) -> None:
-        percent = ends * (_BEGINS[step] + share * _STEPS[step]) / 100
+
+def _heard(progress: Progress, tell: Tell, *, begins: float = 0.0, ends: float = 100.0) -> Hear:
+    """Return what passes on the percent of a part of the job that goes from one percent of it to another."""
+
+    def hear(step: str, percent: float) -> None:
+        percent = begins + (ends - begins) * percent / 100
         progress(percent=percent)
         tell(step, percent, {})
 
-    return build(shop, tell=hear, now=datetime.now(UTC), beside=beside)
+    return hear
 
 
 def _path(text: str) -> Path | None:
