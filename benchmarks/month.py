@@ -4,8 +4,8 @@ python benchmarks/month.py --folder FOLDER --seed 1 --arm loop --out FOLDER/loop
 python benchmarks/month_report.py FOLDER/none-1.json FOLDER/loop-1.json FOLDER/ranker-1.json ...
 
 Every click is simulated. A world (`month_world.py`) is drawn once per seed, and a shop with a history of searches is
-founded in it (a call without --arm does only that; let it end before arms run side by side); each arm goes on from a copy
-of that shop, with the same photos in the same order:
+founded in it (a call without --arm does only that; let it end before arms run side by side). Each arm goes on from a
+copy of that shop, with the same photos in the same order:
 
     none    the shop answers by the model that ships, ordered by looks, for thirty days
     loop    `sameitem loop` runs every evening
