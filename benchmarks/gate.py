@@ -474,10 +474,14 @@ class Truth:
             [subject.views for subject in user_subjects(photos, bench.detector)],
         )
 
-    def right(self, answers: Planted, built: Planted) -> NDArray[np.float64]:
-        """Return for each photo whether its nearest picture is right; `built` made the index, `answers` the query."""
+    def first(self, answers: Planted, built: Planted) -> NDArray[np.str_]:
+        """Return the product of each photo's nearest picture; `built` made the index, `answers` the query."""
         near = answers.embed_views(self.photos) @ built.embed_views(self.pictures).T
-        return (self.products[near.argmax(axis=1)] == self.wanted).astype(np.float64)
+        return self.products[near.argmax(axis=1)]
+
+    def right(self, answers: Planted, built: Planted) -> NDArray[np.float64]:
+        """Return for each photo whether its nearest picture is right."""
+        return (self.first(answers, built) == self.wanted).astype(np.float64)
 
 
 @dataclass(slots=True)
@@ -675,6 +679,7 @@ def report(work: Path, rankers: Path, out: Path) -> None:
         "",
         *_rules(worse, better, equal),
         *_leaning(better),
+        *_labels(work),
         "## Models",
         "",
         "| planted | what | beside | held-out queries | live recall@1 | true change | the gate's | gate | canary |",
@@ -714,6 +719,32 @@ def _leaning(better: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"Clicked searches show {share:.0%} of a true gain (least squares through 0 over the better models): users "
         "click what the live model showed them.",
+        "",
+    ]
+
+
+def _labels(work: Path) -> list[str]:
+    """Return what `gate_labels.py` measured."""
+    file = work / "labels.json"
+    if not file.is_file():
+        return []
+    rows = json.loads(file.read_text())
+    rules = [name for name in rows[0] if name not in ("live", "name", "photos", "true")]
+    lines = [
+        f"| {row['name']} | {row['live']} | {100 * row['true']:+.1f} | "
+        + " | ".join(f"{100 * row[rule]:+.1f}" for rule in rules)
+        + " |"
+        for row in rows
+    ]
+    return [
+        "## What is taken for right",
+        "",
+        "`python benchmarks/gate_labels.py --work FOLDER`: changes of recall@1, points, on the photos that shoppers "
+        "searched with: by what they show, and by what was clicked, where something was.",
+        "",
+        f"| planted | beside | by what they show | {' | '.join(rules)} |",
+        f"|---|---|---|{'---|' * len(rules)}",
+        *lines,
         "",
     ]
 

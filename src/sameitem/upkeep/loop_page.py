@@ -135,8 +135,8 @@ def _gate(gate: Mapping[str, Any]) -> list[str]:
         "<p class=note>Photos that training never saw are searched with in the live index and in the new model's; how "
         "often the right product comes first (recall@1) decides. Changes are in points, of recall@1, of the right "
         "product among the first ten, and of the reciprocal rank; brackets are 95 % intervals, products drawn as a "
-        "whole. What a search ended with counts as right; users can only click what the live model showed them, so that "
-        "a new model is measured too low rather than too high.</p>",
+        "whole. What a search ended with counts as right; users can only click what the live model showed them, so "
+        "that a new model is measured too low rather than too high.</p>",
         f"<div class=wide>{table}</div>",
         f"<p>First hit became right for {comparison['wins']:,} queries and wrong for {comparison['losses']:,}.</p>",
         *(f"<p class=note>{_text(note)}</p>" for note in notes),
