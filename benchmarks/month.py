@@ -46,6 +46,7 @@ SETTINGS = {
     "catalogue": {"url": ""},
     "intake": {"stored_side_px": 320, "workers": 1},
     "loop": {"least_new_clicks": 1, "detector_every": 0},
+    "mining": {"local_check_rank": 0, "models": 1},
 }
 TASTES = ("price", "sales", "seller")
 STRENGTH = 0.7  # of tastes: a product liked by one standard deviation is clicked e^0.7 times as often
@@ -287,9 +288,12 @@ def live_a_day(arm: str, shop: Shop, world: World, day: int) -> dict[str, Any]:
     seconds: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        begun = time.monotonic()
+        begun, worked = time.monotonic(), time.process_time()
         result = work()
-        seconds[name] = round(time.monotonic() - begun, 1)
+        seconds[name], seconds[f"{name} cpu"] = (
+            round(time.monotonic() - begun, 1),
+            round(time.process_time() - worked, 1),
+        )
         return result
 
     timed("catalogue", lambda: take_in(shop, world, day))

@@ -185,6 +185,7 @@ def test_a_route_that_nobody_decided_needs_admin() -> None:
 def test_only_what_tells_nothing_of_the_shop_is_open() -> None:
     assert {route for route, scope in ROUTES.items() if scope == OPEN} == {
         "GET /",
+        "GET /admin",
         "GET /openapi.json",
         "GET /healthz",
         "GET /readyz",

@@ -218,6 +218,19 @@ def test_what_is_kept_of_a_user_is_told_and_erased(client: Client, shop: Shop, p
     assert user not in repr(shop.jobs.list(1000))
 
 
+def test_a_users_id_is_not_logged_when_something_fails(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("sameitem.apps.rest.erase_user", fail)
+    answer = client("DELETE", "/v1/users/ann@example.org")
+    assert answer.status == 500
+    assert "/v1/users/... failed" in caplog.text
+    assert "ann@example" not in caplog.text
+
+
 @pytest.fixture
 def _in_shanghai() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:

@@ -364,6 +364,24 @@ def test_what_a_job_set_aside_comes_back_in_order(engine: Engine) -> None:
         catalogue.set_aside(connection, "job", [SetAside(4, "a\0", "\ud800", "")])
     assert catalogue.list_set_aside("job") == [*rows, SetAside(4, "a�", "?", "")]
     assert catalogue.list_set_aside("job", after=1, limit=2) == rows[1:3]
+    assert catalogue.list_set_aside("job", reason="?") == [SetAside(4, "a�", "?", "")]
+    assert catalogue.list_set_aside("job", reason="no id", after=2) == rows[2:]
+    assert list(catalogue.count_set_aside("job").items()) == [("no id", 3), ("?", 1)]
+    assert catalogue.count_set_aside("\0") == {}
+
+
+def test_products_go_on_behind_an_id_and_name_their_first_image(engine: Engine) -> None:
+    catalogue = Catalogue(engine)
+    put(
+        engine,
+        Listing(product("b"), (image("2"), image("1"))),
+        Listing(product("a")),
+        Listing(product("c"), (image(),)),
+    )
+    assert [one.product_id for one in catalogue.products(after="a")] == ["b", "c"]
+    assert [one.product_id for one in catalogue.products()] == ["a", "b", "c"]
+    first = catalogue.first_images([ProductId("a"), ProductId("b"), ProductId("gone\0")])
+    assert first == {"b": catalogue.image(ProductId("b"), "2").image_id}
 
 
 def test_products_that_a_full_feed_does_not_name_are_absent(engine: Engine) -> None:

@@ -282,6 +282,15 @@ def test_a_killed_import_goes_on_and_counts_as_if_nothing_had_happened(bench: Be
         assert [line[0] for line in csv.reader(file)] == ["line", *map(str, range(1, 12))]
 
 
+def test_a_list_may_say_its_ranks_and_each_is_taken_once(bench: Bench) -> None:
+    said = [("lamp", 12), ("mug", 11), ("a/b", 12)]
+    bench.put(row(shown=[{"product_id": product, "rank": rank} for product, rank in said], clicked=["lamp"]))
+    result = bench.run()
+    assert (result.events, refusals(result)) == (1, {"rank taken": 1})
+    (session,) = bench.sessions()
+    assert [(place.rank, place.product_id) for place in session.search.shown] == [(11, "mug"), (12, "lamp")]
+
+
 def test_events_that_a_kill_left_out_come_with_the_next_import(bench: Bench) -> None:
     bench.put(row())
 

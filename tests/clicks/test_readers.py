@@ -66,6 +66,14 @@ def test_a_row_says_what_the_line_says(tmp_path: Path) -> None:
     )
 
 
+def test_an_entry_may_say_its_rank_and_one_that_cannot_be_is_its_place(tmp_path: Path) -> None:
+    ranks = [11, "12", 13.0, 0, -1, 1.5, True, None, 10**7]
+    row = one(
+        tmp_path, shown=[{"product_id": "p", "image_name": f"i{n}", "rank": rank} for n, rank in enumerate(ranks)]
+    )
+    assert [entry.rank for entry in row.shown] == [11, None, 13, *[None] * 6]
+
+
 def test_columns_of_other_names_are_read_when_they_are_mapped(tmp_path: Path) -> None:
     record = {"bild": "1.jpg", "wann": 1e9, "liste": ["a"], "klick": "a", "time": "not this"}
     path = put(tmp_path, record)

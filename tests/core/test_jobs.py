@@ -370,3 +370,13 @@ def test_a_runner_killed_at_any_moment_loses_nothing_it_acknowledged_and_repeats
         written = connection.scalars(select(set_aside.c.line).order_by(set_aside.c.number)).all()
     assert written == list(range(1, lines + 1))
     engine.dispose()
+
+
+def test_jobs_are_listed_newest_first_by_page_state_and_kind(engine: Engine) -> None:
+    table = JobTable(engine)
+    ids = [table.submit(kind, {}).id for kind in ("import", "build", "import", "mine")]
+    table.request_cancel(ids[0])
+    assert [job.id for job in table.list(2)] == [ids[3], ids[2]]
+    assert [job.id for job in table.list(2, start=2)] == [ids[1], ids[0]]
+    assert [job.id for job in table.list(states=["cancelled"])] == [ids[0]]
+    assert [job.id for job in table.list(kinds=["import"], states=["queued"])] == [ids[2]]

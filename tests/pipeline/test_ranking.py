@@ -178,6 +178,15 @@ def test_who_is_not_part_of_an_experiment_is_shown_the_active_order(shop: Shop, 
     assert next(iter(shop.clicks.sessions())).search.experiment == ""
 
 
+def test_searches_of_nobody_known_take_no_part_in_an_experiment(shop: Shop, photo: bytes) -> None:
+    put_ranker(shop)
+    start_experiment(shop, "looks", "r1", share=1.0, rule=StopRule(), now=1.0)
+    searcher = Searcher(shop)
+    for request in (SearchRequest(photo=photo), SearchRequest(photo=photo, session_id="s")):
+        searcher.search(request)
+    assert [bool(session.search.experiment) for session in shop.clicks.sessions()] == [False, True]
+
+
 def test_an_experiment_with_a_broken_ranker_says_nothing(shop: Shop, photo: bytes) -> None:
     put_ranker(shop)
     start_experiment(shop, "looks", "r1", share=1.0, rule=StopRule(), now=1.0)

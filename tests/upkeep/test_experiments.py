@@ -86,7 +86,7 @@ def test_a_search_counts_when_no_more_clicks_are_to_be_expected() -> None:
 
 def test_one_user_cannot_decide() -> None:
     many = [session(number, "AB", [1], user="eager") for number in range(PER_USER + 7)]
-    stands = standing(RUNNING, many, now=LATER)
+    stands = standing(replace(RUNNING, rule=StopRule()), many, now=LATER)
     assert (stands.trial.b_wins, stands.over_the_limit) == (PER_USER, 7)
 
 

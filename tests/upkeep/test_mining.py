@@ -310,6 +310,17 @@ class TestAShop:
         (finder.models_root / ACTIVE).write_text(json.dumps(active), encoding="utf-8")
         assert fused_models(finder) == (base,)
 
+    def test_is_mined_by_as_many_models_as_the_settings_say(self, finder: Shop) -> None:
+        base = finder.base_embedder.version
+        for name in ("now", "before"):
+            shutil.copytree(finder.model_folder(base), finder.models_root / name)
+        active = {"format": 1, "version": "now", "previous": ["before"]}
+        (finder.models_root / ACTIVE).write_text(json.dumps(active), encoding="utf-8")
+        for models, wanted in ((1, (base,)), (2, ("now", base)), (3, ("now", "before", base))):
+            shop = open_shop(finder.folder, mining={"models": models})
+            assert fused_models(shop) == wanted
+            shop.close()
+
 
 def assert_same(found: Subject, expected: Subject) -> None:
     """Compare two subjects; as views are cut without copying, the same ones look at the same numbers."""

@@ -29,6 +29,7 @@ from sameitem.core.settings import ServeSettings
 OPEN = ""  # needs no key: tells nothing about the shop
 ROUTES = {  # every route of the application; a route that is not here needs admin, and a test fails
     "GET /": OPEN,  # the pages' own files
+    "GET /admin": OPEN,
     "GET /openapi.json": OPEN,
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
@@ -65,6 +66,23 @@ ROUTES = {  # every route of the application; a route that is not here needs adm
     "POST /v1/rankers:rollback": "admin",
     "GET /v1/users/{user_id}": "admin",  # what is known of a person, and its erasure
     "DELETE /v1/users/{user_id}": "admin",
+    "GET /v1/admin/overview": "admin",
+    "GET /v1/admin/operations": "admin",
+    "POST /v1/admin/operations/{operation_id}:rerun": "admin",
+    "GET /v1/admin/set-aside": "admin",
+    "POST /v1/index:compact": "admin",
+    "GET /v1/admin/index/{version}/dropped": "admin",
+    "GET /v1/admin/groups": "admin",
+    "GET /v1/admin/models/{version}": "admin",
+    "GET /v1/admin/models/{version}/curves": "admin",
+    "POST /v1/models:rollback": "admin",
+    "GET /v1/admin/clicks": "admin",
+    "GET /v1/admin/slow": "admin",
+    "GET /v1/admin/misses": "admin",
+    "GET /v1/admin/photos/{photo_hash}": "admin",
+    "GET /v1/admin/products": "admin",
+    "GET /v1/admin/products/{product_id}": "admin",
+    "POST /v1/admin/images/{image_id}:look-again": "admin",
     "GET /metrics": "admin",
 }
 COOKIE = "sameitem_key"

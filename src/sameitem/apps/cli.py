@@ -884,7 +884,7 @@ def experiment_start(
     share: Annotated[float, typer.Option(help="Of users whose searches take part, above 0, up to 1.")] = 1.0,
     worth: Annotated[
         float, typer.Option(help="Smallest preference worth finding: wins of B - wins of A, share of decided searches.")
-    ] = 0.05,
+    ] = 0.02,
     alpha: Annotated[float, typer.Option(help="Chance that one of two equal rankers is called better.")] = 0.05,
     power: Annotated[float, typer.Option(help="Chance that a preference worth finding is found.")] = 0.9,
     shop: ShopOption = None,

@@ -1,8 +1,13 @@
-"""What Prometheus reads: requests, search stages, the gallery."""
+"""What Prometheus reads: requests, search stages, the gallery; and how the last searches went, for the operator."""
 
-from collections.abc import MutableMapping
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sameitem.engine.residency import resident_share
@@ -11,12 +16,39 @@ from sameitem.pipeline.online import SearchAnswer
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+KEPT_SEARCHES = 2000  # of the last ones that are remembered one by one
+
+
+@dataclass(frozen=True, slots=True)
+class TimedSearch:
+    """How one search went; nothing of who asked or what for."""
+
+    at: float  # seconds since 1970
+    total_ms: float
+    stages_ms: dict[str, float]
+    disk_reads: int
+    found: int
+    category_id: str
+    index_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds that the last searches took; None before the first."""
+
+    searches: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
 
 
 class Measures:
     """The metrics of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: deque[TimedSearch] = deque(maxlen=KEPT_SEARCHES)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "sameitem_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
@@ -65,6 +97,34 @@ class Measures:
         self._reads.inc(answer.disk_reads)
         if not answer.results:
             self._empty.inc()
+        timed = TimedSearch(
+            at=self._clock(),
+            total_ms=round(sum(answer.took_ms.values()), 3),
+            stages_ms=dict(answer.took_ms),
+            disk_reads=answer.disk_reads,
+            found=answer.found,
+            category_id=answer.category_id,
+            index_version=answer.index_version,
+        )
+        with self._lock:
+            self._last.append(timed)
+
+    def last_searches(self) -> list[TimedSearch]:
+        """Return the last searches of this server, oldest first, at most `KEPT_SEARCHES`."""
+        with self._lock:
+            return list(self._last)
+
+    def slowest(self, num: int) -> list[TimedSearch]:
+        """Return the slowest of the last searches, slowest first."""
+        return sorted(self.last_searches(), key=lambda search: -search.total_ms)[:num]
+
+    def latency(self) -> Latency:
+        """Return how long the last searches took."""
+        took = [search.total_ms for search in self.last_searches()]
+        if not took:
+            return Latency(0, None, None, None)
+        p50, p95, p99 = (round(float(value), 3) for value in np.quantile(took, (0.5, 0.95, 0.99)))
+        return Latency(len(took), p50, p95, p99)
 
     def gallery(self, gallery: Gallery | None) -> None:
         """Tell which index version is live, if any."""

@@ -23,12 +23,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from sameitem.apps.access import Access, AccessCheck, describe
+from sameitem.apps.admin import add_admin
 from sameitem.apps.answers import box_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.login import add_login
 from sameitem.apps.loops import add_loops
 from sameitem.apps.measures import Measures
 from sameitem.apps.problems import meaning
+from sameitem.apps.routes import Json
+from sameitem.apps.routes import answer_bytes as _bytes
+from sameitem.apps.routes import answer_ok as _ok
+from sameitem.apps.routes import operation_answer as _operation
+from sameitem.apps.routes import request_id_of as _request_id
 from sameitem.apps.schemas import (
     ActivateBody,
     BoxBody,
@@ -63,7 +69,6 @@ from sameitem.clicks.log import Event
 from sameitem.core.database import write
 from sameitem.core.errors import AccessError, InputError, NotFoundError, SameItemError, UnavailableError
 from sameitem.core.filters import parse_filter, product_value
-from sameitem.core.jobs import Job
 from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
 from sameitem.core.settings import ServeSettings
 from sameitem.pipeline.models import check_new_version, list_models
@@ -108,16 +113,6 @@ _IMAGE_TYPES = (
 )
 
 
-class Json(Response):
-    """Bytes that orjson wrote: validated input, our own output, no second pass over it."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Return the body."""
-        return orjson.dumps(content)
-
-
 def create_app(
     shop: Shop, searcher: Searcher, *, wake_runner: Callable[[], None], settings: ServeSettings | None = None
 ) -> FastAPI:
@@ -145,6 +140,7 @@ def create_app(
     _add_rankers(app, shop)
     _add_health(app, searcher, measures)
     add_login(app, access, Json)
+    add_admin(app, shop, searcher, measures, wake_runner)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_exception_handler(SameItemError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -489,24 +485,6 @@ def _add_operations(app: FastAPI, shop: Shop, wake_runner: Callable[[], None]) -
         return Response(path.read_bytes(), media_type="text/csv; charset=utf-8")
 
 
-def _operation(job: Job, request_id: str) -> dict[str, Any]:
-    failed = job.counts.get("set_aside", 0)
-    return {
-        "request_id": request_id,
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "percent": round(job.percent, 1),
-        "done": job.counts.get("read", 0) or job.counts.get("done", 0),
-        "failed": failed,
-        "counts": job.counts,
-        "first_errors": job.first_errors,
-        "error_file": f"/v1/operations/{job.id}/errors" if job.error_file else None,
-        "error": job.error,
-        "result": job.result,
-    }
-
-
 # ---- index ----
 
 
@@ -709,11 +687,6 @@ def _box(box: BoxBody | None, region: str | None) -> tuple[Box | None, bool]:
     return Box(box.left, box.top, box.right, box.bottom), box.unit == "rel"
 
 
-def _request_id(request: Request) -> str:
-    identity: str = request.scope["request_id"]
-    return identity
-
-
 def _max_body(shop: Shop) -> int:
     """Return how long a body may be: a photo in base64, and its other fields; imports are streamed without a limit."""
     return shop.settings.intake.max_file_bytes * 4 // 3 + 100_000
@@ -751,14 +724,6 @@ def _answer_http(request: Request, error: Exception) -> Response:
     response = problem(request.scope, error.status_code, code, code.replace("_", " ").capitalize(), detail, [])
     response.headers.update(error.headers or {})
     return response
-
-
-def _ok(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": model}}
-
-
-def _bytes(media_type: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}, "description": "bytes"}}
 
 
 def _body_of(model: type[BaseModel], file_field: str) -> dict[str, Any]:

@@ -493,6 +493,296 @@ class RankersAnswer(BaseModel):
     versions: list[dict[str, Any]] = Field(description="a broken one has `error`")
 
 
+class ShareAnswer(BaseModel):
+    """How many of some searches, as a share with its 95 % interval; without a search 0 to 1."""
+
+    count: int
+    share: float
+    low: float
+    high: float
+
+
+class TrafficAnswer(BaseModel):
+    """Searches of a time, and how many of them led to something."""
+
+    searches: int
+    clicked: ShareAnswer = Field(description="searches with a click, cart or purchase")
+    carts: ShareAnswer
+    purchases: ShareAnswer
+
+
+class DayAnswer(TrafficAnswer):
+    """The searches of a day, UTC; what was done counts on the day of its search."""
+
+    day: str = Field(description="such as 2026-11-26")
+
+
+class CategoryTrafficAnswer(TrafficAnswer):
+    """The searches in a category."""
+
+    category_id: str = Field(description="that the photos were taken for; empty = none")
+
+
+class ClicksAnswer(BaseModel):
+    """The click log by day, oldest first, and by category, most searched first."""
+
+    request_id: str
+    total: TrafficAnswer
+    days: list[DayAnswer]
+    categories: list[CategoryTrafficAnswer]
+
+
+class AttentionAnswer(BaseModel):
+    """Something the operator should look at."""
+
+    code: str
+    level: Literal["problem", "notice"]
+    values: dict[str, str | float] = Field(description="what the code's sentence names")
+
+
+class LatencyAnswer(BaseModel):
+    """Milliseconds that the last searches of this server took; null before the first."""
+
+    searches: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class AdminOperation(BaseModel):
+    """A long operation with what was asked for. Times are ISO 8601, UTC."""
+
+    id: str
+    kind: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    percent: float
+    counts: dict[str, int]
+    arguments: dict[str, Any]
+    first_errors: list[str]
+    error_file: str | None
+    error: str
+    result: dict[str, Any]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    can_rerun: bool = Field(description="false while it runs, and for an import whose uploaded file is gone")
+
+
+class AdminOperationsAnswer(BaseModel):
+    """Operations, newest first."""
+
+    request_id: str
+    operations: list[AdminOperation]
+    more: bool = Field(description="there are older ones")
+
+
+class LiveIndexAnswer(BaseModel):
+    """What answers now."""
+
+    version: str
+    created: str
+    model_version: str
+    images: int = Field(description="listed images that can be found")
+    added: int = Field(description="images added since the version was built")
+    waiting: int = Field(description="images whose features are not known yet")
+    certificate: dict[str, Any] | None
+
+
+class OverviewAnswer(BaseModel):
+    """How the shop is."""
+
+    request_id: str
+    index: LiveIndexAnswer | None = Field(description="null: nothing is published")
+    active_model: str
+    products: int
+    images: int
+    last_day: TrafficAnswer = Field(description="the last 24 hours")
+    day_before: TrafficAnswer = Field(description="the 24 hours before")
+    latency: LatencyAnswer
+    operations: list[AdminOperation] = Field(description="the newest")
+    attention: list[AttentionAnswer]
+
+
+class SetAsideRow(BaseModel):
+    """A row or picture that an import did not take."""
+
+    line: int
+    source: str
+    reason: str
+    detail: str
+
+
+class SetAsideAnswer(BaseModel):
+    """What an import set aside, in the order it was met."""
+
+    request_id: str
+    operation_id: str | None = Field(description="null: no import set anything aside")
+    operations: list[AdminOperation] = Field(description="the newest imports that set something aside")
+    reasons: dict[str, int] = Field(description="rows by reason, the most frequent first")
+    found: int
+    rows: list[SetAsideRow]
+
+
+class PictureAnswer(BaseModel):
+    """An image with the product it belongs to."""
+
+    image_id: int
+    product_id: str
+    image_name: str
+    detail: str = ""
+    title: str = ""
+    brand: str = ""
+    image_url: str
+
+
+class DroppedAnswer(BaseModel):
+    """Images that an index version's selection dropped for a reason, or folded behind another."""
+
+    request_id: str
+    found: int
+    images: list[PictureAnswer]
+
+
+class GroupAnswer(BaseModel):
+    """Images that show nearly the same picture; the first represents them."""
+
+    size: int
+    products: int
+    members: list[PictureAnswer]
+
+
+class GroupsAnswer(BaseModel):
+    """The duplicate groups of the live gallery, the largest first."""
+
+    request_id: str
+    found: int
+    groups: list[GroupAnswer]
+
+
+class ModelDetailAnswer(BaseModel):
+    """One model version with its card."""
+
+    request_id: str
+    version: str
+    card: str = Field(description="Markdown; empty: it has none")
+    curves: str | None = Field(description="address of the page of its training curves; null: it has none")
+
+
+class RolledBackAnswer(BaseModel):
+    """Which model is active now."""
+
+    request_id: str
+    version: str
+    index: str
+    previous: list[str]
+
+
+class TimedSearchAnswer(BaseModel):
+    """How one search went."""
+
+    at: str
+    total_ms: float
+    stages_ms: dict[str, float]
+    disk_reads: int
+    found: int
+    category_id: str
+    index_version: str
+
+
+class SlowAnswer(BaseModel):
+    """The slowest of the last searches of this server, slowest first."""
+
+    request_id: str
+    latency: LatencyAnswer
+    searches: list[TimedSearchAnswer]
+
+
+class ShownAnswer(BaseModel):
+    """A place of a list that was shown, or would be now."""
+
+    rank: int
+    product_id: str
+    image_name: str
+    image_url: str
+    score: float
+    acts: list[str] = Field(description="what the shopper did with it")
+
+
+class MissAnswer(BaseModel):
+    """A search that failed; nothing of who searched."""
+
+    search_id: str
+    at: str
+    photo_hash: str
+    photo_url: str | None = Field(description="null: the photo was not kept, or not so long")
+    box: BoxBody | None = Field(description="what was searched with, shares of the sides")
+    category_id: str
+    index_version: str
+    shown: list[ShownAnswer] = Field(description="the first places of the list")
+    clicked: list[ShownAnswer] = Field(description="places with a click, however far down")
+    now: list[ShownAnswer] | None = Field(description="what the live index answers; only of held-out searches")
+
+
+class MissesAnswer(BaseModel):
+    """Searches that failed, newest first."""
+
+    request_id: str
+    misses: list[MissAnswer]
+    looked_at: int = Field(description="searches of the log that were looked at for these")
+    asked: int = Field(description="held-out searches that the live index was asked again")
+    next: int | None = Field(description="`before` of the next page; null: the log ends")
+
+
+class BrowsedProduct(BaseModel):
+    """A product with its first image."""
+
+    product_id: str
+    title: str
+    brand: str
+    category_id: str
+    price: float | None
+    currency: str
+    image_url: str | None
+
+
+class BrowseAnswer(BaseModel):
+    """Products in the order of their ids."""
+
+    request_id: str
+    products: list[BrowsedProduct]
+    looked_at: int = Field(description="products that were looked at for these")
+    next: str | None = Field(description="`after` of the next page; null: there are no more")
+
+
+class InspectedImage(ImageAnswer):
+    """An image and what became of it in the live gallery."""
+
+    place: Literal["gallery", "duplicate", "set_aside", "waiting", "unknown"]
+    reason: str
+    detail: str
+    represented_by: ListingAnswer | None
+
+
+class InspectedProduct(BaseModel):
+    """A product with its images and where they are."""
+
+    request_id: str
+    product: dict[str, Any]
+    images: list[InspectedImage]
+
+
+class LookedAgainAnswer(BaseModel):
+    """What the active model makes of a stored image; boxes are shares of its sides."""
+
+    request_id: str
+    image_id: int
+    category_id: str
+    category_source: str
+    box: BoxBody
+    objects: list[BoxBody] = Field(description="what the model sees, best first; empty where it finds no objects")
+    duplicate_of: ListingAnswer | None
+
+
 class TaxonomyAnswer(BaseModel):
     """The top categories."""
 

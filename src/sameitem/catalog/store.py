@@ -281,8 +281,8 @@ class Catalogue:
             raise NotFoundError(f"no product {product_id!r} in the catalogue; products are added by import or PUT")
         return product_of(row)
 
-    def products(self, product_ids: Iterable[ProductId] | None = None) -> Iterator[Product]:
-        """Yield products in the order of their ids: all, or those of these ids that are there."""
+    def products(self, product_ids: Iterable[ProductId] | None = None, *, after: str = "") -> Iterator[Product]:
+        """Yield products in the order of their ids: all behind an id, or those of these ids that are there."""
         query = select(*PRODUCT_COLUMNS).order_by(products.c.product_id)
         with read(self._engine) as connection:
             if product_ids is not None:
@@ -290,11 +290,11 @@ class Catalogue:
                     named = query.where(products.c.product_id.in_([_askable(product_id) for product_id in part]))
                     yield from [product_of(row) for row in connection.execute(named)]
                 return
-            after = query.where(products.c.product_id > bindparam("after")).limit(_AT_ONCE)
-            found = connection.execute(query.limit(_AT_ONCE)).all()
+            behind = query.where(products.c.product_id > bindparam("after")).limit(_AT_ONCE)
+            found = connection.execute(behind, {"after": _askable(after)}).all()
             while found:
                 yield from [product_of(row) for row in found]
-                found = connection.execute(after, {"after": found[-1][0]}).all()
+                found = connection.execute(behind, {"after": found[-1][0]}).all()
 
     def images(self, product_id: ProductId) -> list[CatalogueImage]:
         """Return the images of a product in the order they were added; empty when there are none."""
@@ -387,13 +387,38 @@ class Catalogue:
                 images=connection.scalar(select(func.count()).select_from(images)) or 0,
             )
 
-    def list_set_aside(self, job_id: str, *, after: int = 0, limit: int = 10_000) -> list[SetAside]:
-        """Return what a job did not take, in the order it was met; `after` skips that many."""
+    def first_images(self, product_ids: Iterable[ProductId]) -> dict[ProductId, ImageId]:
+        """Return the image of each product that was added first; products without images are left out."""
+        with read(self._engine) as connection:
+            return {
+                ProductId(row.product_id): ImageId(row.first)
+                for part in _parts([_askable(product_id) for product_id in product_ids])
+                for row in connection.execute(
+                    select(images.c.product_id, func.min(images.c.image_id).label("first"))
+                    .where(images.c.product_id.in_(part))
+                    .group_by(images.c.product_id)
+                )
+            }
+
+    def count_set_aside(self, job_id: str) -> dict[str, int]:
+        """Return how much a job did not take, by reason, the most frequent first."""
         query = (
-            (select(set_aside).where(set_aside.c.job_id == job_id).order_by(set_aside.c.number))
-            .offset(after)
-            .limit(limit)
+            select(set_aside.c.reason, func.count().label("rows"))
+            .where(set_aside.c.job_id == storable(job_id))
+            .group_by(set_aside.c.reason)
         )
+        with read(self._engine) as connection:
+            rows = [(row.reason, row.rows) for row in connection.execute(query)]
+        return dict(sorted(rows, key=lambda row: (-row[1], row[0])))
+
+    def list_set_aside(
+        self, job_id: str, *, after: int = 0, limit: int = 10_000, reason: str | None = None
+    ) -> list[SetAside]:
+        """Return what a job did not take, in the order it was met; `after` skips that many, `reason` picks."""
+        query = select(set_aside).where(set_aside.c.job_id == storable(job_id))
+        if reason is not None:
+            query = query.where(set_aside.c.reason == storable(reason))
+        query = query.order_by(set_aside.c.number).offset(after).limit(limit)
         with read(self._engine) as connection:
             return [SetAside(row.line, row.source, row.reason, row.detail) for row in connection.execute(query)]
 

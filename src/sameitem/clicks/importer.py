@@ -374,7 +374,7 @@ def _session(row: ClickRow | BadLine, taken: _Taken | BadLine | None, images_of:
         model_version="",
         user_id=row.user,
         session_id="",
-        shown=tuple(shown.values()),
+        shown=tuple(shown[rank] for rank in sorted(shown)),
     )
     return _Session(row.line, search, taken is not None, tuple(events.values()), tuple(aside))
 

@@ -44,6 +44,7 @@ MAX_BATCH = 1_000  # events of one call
 MAX_SHOWN = 1_000  # entries of one shown list
 MAX_PER_SEARCH = 2_000  # events one search may gather
 MAX_KEY = 128  # characters of an event id, search id, user id or session id
+IS_ACT = text("type <> 'impression'")  # something a user did, not only saw
 CLICK_TYPES: frozenset[EventType] = frozenset({"click", "cart", "purchase"})  # what says that a place was chosen
 DAY_S = 86_400
 _LATEST = 4_102_444_800.0  # 2100-01-01
@@ -71,7 +72,7 @@ searches = Table(
     Column("evidence", TEXT, nullable=False, server_default=text("''")),
     Column("experiment", TEXT, nullable=False, server_default=text("''")),
     Index("searches_search_id", "search_id", unique=True),
-    Index("searches_at", "at", "number"),
+    Index("searches_at", "at", "number", "category_id"),  # the category: days are counted without reading the lists
     Index("searches_user_id", "user_id", "at", "number"),
     Index("searches_session_id", "session_id", "at", "number"),
     sqlite_autoincrement=True,
@@ -92,6 +93,14 @@ events = Table(
     Index("events_event_id", "event_id", unique=True),
     Index("events_search_id", "search_id", "number"),
     Index("events_user_id", "user_id", "received_at", "number"),
+    Index(
+        "events_acts",  # few beside the impressions; a query must say `IS_ACT` in these words to use it
+        "received_at",
+        "search_id",
+        "type",
+        sqlite_where=IS_ACT,
+        postgresql_where=IS_ACT,
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -88,11 +88,11 @@ def scrub(engine: Engine) -> None:
     Raises:
         UnavailableError: readers that did not end kept SQLite's log file in use; try again.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if connection.dialect.name == "postgresql":
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for table in (events, searches):
                 connection.execute(text(f"VACUUM {table.name}"))
-            return
+        return
     raw = engine.raw_connection()
     try:
         busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]

@@ -151,11 +151,17 @@ class JobTable:
         with read(self.engine) as connection:
             return [_job_of(row) for row in connection.execute(query.order_by(jobs.c.number))]
 
-    def list(self, limit: int = 50) -> list[Job]:
-        """Return the newest jobs, newest first."""
+    def list(
+        self, limit: int = 50, *, start: int = 0, states: Sequence[State] = (), kinds: Sequence[str] = ()
+    ) -> list[Job]:
+        """Return the newest jobs, newest first: after `start` others, of any of these states and kinds, () = all."""
+        query = select(jobs).order_by(jobs.c.number.desc()).offset(start).limit(limit)
+        if states:
+            query = query.where(jobs.c.state.in_(states))
+        if kinds:
+            query = query.where(jobs.c.kind.in_(kinds))
         with read(self.engine) as connection:
-            found = connection.execute(select(jobs).order_by(jobs.c.number.desc()).limit(limit))
-            return [_job_of(row) for row in found]
+            return [_job_of(row) for row in connection.execute(query)]
 
     def unfinished(self, kind: str, arguments: Mapping[str, Any]) -> Job | None:
         """Return the oldest queued or running job of this kind and these arguments, to go on with instead of anew."""

@@ -133,6 +133,13 @@ class MiningSettings(Part):
     local_check_rank: float = Field(
         default=200.0, ge=0, description="clicks from same_item_rank to here are compared by local features; 0: off"
     )
+    models: int = Field(
+        default=3,
+        ge=1,
+        le=3,
+        description="models whose distances are fused: the base model, the active one, the one before; 1 = the base "
+        "model alone, whose features of the log's photos are computed once and for all",
+    )
     sessions_per_user: int = Field(default=50, ge=1, description="searches of one user that may teach")
     triplets_per_pair: int = Field(default=100, ge=1, le=65534, description="triplets of the same two products")
 

@@ -6,7 +6,7 @@ walk is looked at a fixed number of times; each look may spend a part of `alpha`
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -31,8 +31,8 @@ class StopRule:
 
     alpha: float = 0.05  # chance that one of two equal things is called better
     power: float = 0.9  # chance that a preference of `worth` is found
-    worth: float = 0.05  # the smallest preference worth finding
-    looks: int = 10  # times that the trial may end
+    worth: float = 0.02  # the smallest preference worth finding
+    looks: int = 20  # times that the trial may end
 
     def __post_init__(self) -> None:
         if not (0 < self.alpha <= 0.5 and 0.5 <= self.power < 1 and 0 < self.worth <= 0.5):
@@ -89,42 +89,52 @@ class Trial:
         return self.decided + self.ties
 
 
+@lru_cache(maxsize=32)
 def plan(rule: StopRule) -> Plan:
-    """Return the shortest plan that keeps a rule: bounds by the spending function of O'Brien and Fleming's kind.
-
-    Ending without a winner is never needed to keep `alpha`; the power counts it.
+    """Return the shortest plan that keeps a rule: after a share t of the sessions alpha * t^2 is spent.
 
     Raises:
         InputError: it would take more than ten million decided sessions.
 
-    Source: Lan and DeMets, Discrete sequential boundaries for clinical trials, Biometrika 1983; ending early by
-        conditional power: Lachin, A review of methods for futility stopping, Statistics in Medicine 2005. Why this
-        one: docs/decisions/0015-which-order-is-better.md.
+    Source: Kim and DeMets, Design and analysis of group sequential tests based on the type I error spending rate
+        function, Biometrika 1987. Why this function: docs/decisions/0015-which-order-is-better.md.
     """
-    return _plan(rule)
+    return shortest_plan(rule, lambda share: rule.alpha * share**2)
 
 
-@lru_cache(maxsize=32)
-def _plan(rule: StopRule) -> Plan:
+def shortest_plan(rule: StopRule, spent: Callable[[float], float]) -> Plan:
+    """Return the shortest plan with bounds of a spending function that reaches a rule's power.
+
+    A trial also ends without a winner, where one is not to be expected any more. That is never needed to keep `alpha`,
+    and the power allows for it.
+
+    Args:
+        rule: to be kept.
+        spent: chance of a wrong verdict that is used up after a share of the sessions, rising to alpha at 1.
+
+    Raises:
+        InputError: it would take more than ten million decided sessions.
+
+    Source: ending early by conditional power: Lachin, A review of methods for futility stopping based on conditional
+        power, Statistics in Medicine 2005.
+    """
     least = ((_NORMAL.inv_cdf(1 - rule.alpha / 2) + _NORMAL.inv_cdf(rule.power)) / rule.worth) ** 2
     low, high = int(0.9 * least) + rule.looks, int(1.5 * least) + 10 * rule.looks
     if high > _MOST:
         raise InputError(f"to find {rule.worth:g} takes about {least:,.0f} decided sessions; need a larger worth")
+
+    def of(most: int) -> Plan:
+        decided = tuple(math.ceil(most * look / rule.looks) for look in range(1, rule.looks + 1))
+        bounds = spending_bounds(decided, [spent(count / most) for count in decided])
+        return Plan(decided, bounds, _futile(decided, bounds[-1], rule.worth))
+
     while high - low > max(1, low // 500):
         middle = (low + high) // 2
-        if chances(_planned(rule, middle), rule.worth).b_better >= rule.power:
+        if chances(of(middle), rule.worth).b_better >= rule.power:
             high = middle
         else:
             low = middle
-    return _planned(rule, high)
-
-
-def _planned(rule: StopRule, most: int) -> Plan:
-    decided = tuple(math.ceil(most * look / rule.looks) for look in range(1, rule.looks + 1))
-    limit = _NORMAL.inv_cdf(1 - rule.alpha / 4)
-    spent = [4 * (1 - _NORMAL.cdf(limit / math.sqrt(count / most))) for count in decided]
-    bounds = spending_bounds(decided, [*spent[:-1], rule.alpha])
-    return Plan(decided, bounds, _futile(decided, bounds[-1], rule.worth))
+    return of(high)
 
 
 def _futile(decided: Sequence[int], bound: int, worth: float) -> tuple[int, ...]:

@@ -298,6 +298,11 @@ class Gallery:
         """Return the top category id of each member."""
         return [self._top_ids[code] for code in self._tops.more]
 
+    def member_of(self, image_id: ImageId) -> int | None:
+        """Return the member that an image is; None where it is not in, or taken out."""
+        rows = self._alive_rows([image_id])
+        return int(rows[0]) if len(rows) else None
+
     def listing(self, member_row: int) -> Listing:
         """Return whose image a member is."""
         return Listing(self.product_id(member_row), self.member_names[member_row])

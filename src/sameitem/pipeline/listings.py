@@ -44,6 +44,17 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> list[dict[st
     return rows
 
 
+def find_rows(
+    path: Path, column: str, values: Sequence[Any], *, start: int = 0, limit: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many rows of a table have one of some values in a column, and a page of them."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_table(path, filters=[(column, "in", list(values))])
+    rows: list[dict[str, Any]] = found.slice(start, limit).to_pylist()
+    return found.num_rows, rows
+
+
 def write_members(path: Path, rows: Iterable[tuple[int, str, str]]) -> None:
     """Write each member's image id, image name and top category id, in the order of the engine's members."""
     write_table(path, [("image_id", "int64"), ("image_name", "string"), ("top", "string")], rows)

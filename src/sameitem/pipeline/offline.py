@@ -35,6 +35,8 @@ from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
 from sameitem.engine.versions import new_version, prune, publish, stage, start_build, switching
+from sameitem.features.cache import FeatureCache
+from sameitem.features.colour import describe_colour
 from sameitem.features.embed import Embedder
 from sameitem.features.subject import user_subjects
 from sameitem.pipeline.extraction import NO_PICTURE, extract, picture
@@ -47,7 +49,7 @@ from sameitem.pipeline.shop import Shop
 
 Tell = Callable[[str, float], None]  # name of the step, share of it that is done
 BLOCK = 256  # images whose photos are decoded and embedded together
-REAL_QUERIES = 1000  # user photos that the recall is measured on besides gallery images
+REAL_QUERIES = 1000  # most user photos that the recall is measured on; no more than half as many as pictures
 SCRATCH = ".scratch"  # beside the version that is built; hidden, so that the next build clears it away
 
 
@@ -225,7 +227,7 @@ def build(shop: Shop, *, tell: Tell, now: datetime, beside: str | None = None) -
                 lambda wanted: found.features(entries[wanted]),
                 asked=settings.engine.recall,
                 k=min(settings.engine.k, len(entries)),
-                queries=_real_queries(shop, embedder),
+                queries=_real_queries(shop, embedder, most=min(REAL_QUERIES, -(-len(entries) // 2))),
             )
             seal(folder, certificate=certificate, files=tables)
         with steps.step("scores"):
@@ -380,15 +382,27 @@ def _image_ids(images: Sequence[CatalogueImage]) -> NDArray[np.int64]:
     return np.array([image.image_id for image in images], np.int64)
 
 
-def _real_queries(shop: Shop, embedder: Embedder) -> NDArray[np.float32] | None:
-    """Return features of photos that users searched with, where some are kept; damaged ones are passed over."""
-    hashes = list(islice(shop.query_photos.hashes(), REAL_QUERIES))
+def _real_queries(shop: Shop, embedder: Embedder, *, most: int) -> NDArray[np.float32] | None:
+    """Return features of photos that users searched with, where some are kept; damaged ones are passed over.
+
+    They are kept where mining keeps those of searched photos, so that a daily build computes those of the day.
+    """
+    hashes = list(islice(shop.query_photos.hashes(), most))
+    cache = FeatureCache(shop.photo_features_root, embedder.version, embedder.dim)
     features, detector = [], shop.detector(embedder.version)
     for start in range(0, len(hashes), BLOCK):
-        pictures = [picture(shop.query_photos, name) for name in hashes[start : start + BLOCK]]
-        if photos := [one for one in pictures if one is not NO_PICTURE]:
-            features.append(embedder.embed_views([subject.views for subject in user_subjects(photos, detector)]))
-    return np.concatenate(features) if features else None
+        part = hashes[start : start + BLOCK]
+        known = cache.get([(name, None) for name in part])
+        features.append(known.features)
+        missing = [name for row, name in enumerate(part) if row not in set(known.positions.tolist())]
+        read = {name: one for name in missing if (one := picture(shop.query_photos, name)) is not NO_PICTURE}
+        if read:
+            subjects = user_subjects(list(read.values()), detector)
+            features.append(embedder.embed_views([subject.views for subject in subjects]))
+            colours = np.stack([describe_colour(subject.pixels) for subject in subjects])
+            cache.put([(name, None) for name in read], features[-1], colours)
+    found = np.concatenate(features) if features else np.empty((0, embedder.dim), np.float32)
+    return found if len(found) else None
 
 
 def _peak_mb() -> float:

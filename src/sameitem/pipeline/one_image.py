@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from PIL import Image
@@ -12,9 +12,18 @@ from sameitem.catalog.store import Listing as NewListing
 from sameitem.catalog.store import NewImage
 from sameitem.core.boxes import scale_box
 from sameitem.core.database import write
-from sameitem.core.errors import UnavailableError
+from sameitem.core.errors import NotFoundError, UnavailableError
 from sameitem.core.photo_store import PhotoStore, decode_stored
-from sameitem.core.records import Box, CatalogueImage, ContentHash, ImageKind, ProductId
+from sameitem.core.records import (
+    Box,
+    CatalogueImage,
+    ContentHash,
+    ImageId,
+    ImageKind,
+    Pixels,
+    Product,
+    ProductId,
+)
 from sameitem.features.colour import describe_colour
 from sameitem.features.subject import catalogue_subjects, part_of
 from sameitem.pipeline.category import Opinion, predict_category
@@ -74,12 +83,35 @@ def place_image(
     with write(shop.database) as connection:
         shop.catalogue.upsert(connection, [NewListing(product, (image,))])
     stored = shop.catalogue.image(product_id, name)
+    understood = _understand(shop, searcher, stored, product, decode_stored(photo.encoded))
+    return replace(
+        understood,
+        box=given if box is not None else scale_box(understood.box, 1 / across, 1 / down),
+        objects=tuple(replace(one, box=scale_box(one.box, 1 / across, 1 / down)) for one in understood.objects),
+    )
+
+
+def look_again(shop: Shop, searcher: Searcher, image_id: ImageId) -> Understood:
+    """Say anew what a stored picture shows, and keep its feature in place of the one computed before.
+
+    Raises:
+        NotFoundError: there is no such image, or its photo is gone.
+        ImageError: the photo is damaged.
+    """
+    found = shop.catalogue.listings([image_id])
+    if not found:
+        raise NotFoundError(f"no image {image_id} in the catalogue")
+    image, product = found[image_id]
+    return _understand(shop, searcher, image, product, shop.photos.pixels(image.content_hash))
+
+
+def _understand(shop: Shop, searcher: Searcher, stored: CatalogueImage, product: Product, pixels: Pixels) -> Understood:
+    """Compute and keep the feature of a stored picture, and say what it shows; boxes are in its pixels."""
     embedder = shop.embedder(shop.active_model)
     detector = shop.detector(embedder.version)
-    pixels = decode_stored(photo.encoded)
     subject = part_of(pixels, stored.box) if stored.box else catalogue_subjects([pixels], detector)[0]
     feature = embedder.embed_views([subject.views])
-    shop.cache(embedder).put([(photo.content_hash, stored.box)], feature, describe_colour(subject.pixels)[None])
+    shop.cache(embedder).put([(stored.content_hash, stored.box)], feature, describe_colour(subject.pixels)[None])
     detection = detector.detect([pixels])[0] if detector else None
     try:
         gallery = searcher.gallery()
@@ -112,8 +144,8 @@ def place_image(
                 duplicate = gallery.listing(hit.member_row)
     return Understood(
         image=stored,
-        box=given if box is not None else scale_box(subject.box, 1 / across, 1 / down),
-        objects=found_objects(detection, 1 / across, 1 / down) if detection else (),
+        box=subject.box,
+        objects=found_objects(detection, 1.0, 1.0) if detection else (),
         category_id=top,
         category_source=source,
         duplicate_of=duplicate,

@@ -357,7 +357,7 @@ class Searcher:
                 wanted=request.rerank,
                 record=record,
                 user_id=request.user_id,
-                searcher=f"{request.user_id or request.session_id} {picture.photo_hash}",
+                searcher=f"{who} {picture.photo_hash}" if (who := request.user_id or request.session_id) else "",
             )
         with stage("answer"):
             good = [row for row in ranked.order.tolist() if judged[row].score >= request.score_threshold]

@@ -38,7 +38,8 @@ class RankerManifest:
     clicks: int
     since: str  # of the first and the last search it learned from
     until: str
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)  # the same in full, by category, with intervals
     format: int = FORMAT
 
 

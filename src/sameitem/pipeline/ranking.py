@@ -93,11 +93,12 @@ def rank(
         wanted: False: looks alone decide.
         record: the search goes into the click log, from which rankers learn and experiments are decided.
         user_id: who searches; "" = nobody knows.
-        searcher: who or what is always the same for the pages of one search.
+        searcher: who or what is always the same for the pages of one search; "" = nobody knows. Experiments leave such
+            searches out: all who send one photo would be dealt the same coins.
     """
     first = min(TOP, len(hits))
     running = _running(shop) if wanted and record and first else None
-    if running is not None and assigned(running, user_id or searcher):
+    if running is not None and searcher and assigned(running, user_id or searcher):
         return _interleaved(shop, gallery, hits, judged, running, user_id=user_id, searcher=searcher)
     version, ranker = _usable(shop, lambda: shop.active_ranker) if wanted else (LOOKS, None)
     if not first or (ranker is None and not record):

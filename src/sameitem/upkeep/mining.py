@@ -137,11 +137,12 @@ def mine_shop(shop: Shop, out: Path, *, versions: Sequence[str] | None = None, h
 def fused_models(shop: Shop) -> tuple[str, ...]:
     """Return the active model, the one before it, and the base model whose feature is general; each once.
 
-    The one before is left out where its folder was deleted.
+    The one before is left out where its folder was deleted, and first of all where `mining.models` says fewer.
     """
     generations = read_generations(shop.models_root, start=shop.settings.model.active)
     before = [version for version in generations.previous[:1] if _is_there(shop, version)]
-    return tuple(dict.fromkeys((generations.version, *before, shop.base_embedder.version)))
+    ours = (generations.version, *before)[: shop.settings.mining.models - 1]
+    return tuple(dict.fromkeys((*ours, shop.base_embedder.version)))
 
 
 def _is_there(shop: Shop, version: str) -> bool:

@@ -16,8 +16,8 @@ from sameitem.core.settings import RerankSettings
 from sameitem.engine.manifest import read_manifest
 from sameitem.engine.versions import current
 from sameitem.evaluation.gate import Judgement
-from sameitem.evaluation.orders import OrderComparison, compare_orders, judge_order, seen_clicks
-from sameitem.metrics.ranking import auc, calibration_ratio, normalised_entropy
+from sameitem.evaluation.orders import OrderComparison, compare_orders, judge_order, looked_at, seen_clicks
+from sameitem.evaluation.ranking import RankingReport, ShownRows, report
 from sameitem.pipeline.generations import Generations
 from sameitem.pipeline.rankers import (
     LOOKS,
@@ -88,8 +88,10 @@ def train_ranker_version(shop: Shop, *, name: str, seed: int, hear: Hear) -> Ran
     hear("train", 20.0)
     ranker = train_ranker(*_rows(older), FEATURES, seed=seed, groups=_groups(older))
     hear("judge", 90.0)
-    metrics = measure(ranker, newer)
+    found = measure(ranker, shop.ranker(shop.active_ranker), newer, shop.settings.rerank)
     comparison = compare_lists(newer, None, ranker, shop.settings.rerank)
+    metrics: dict[str, float] = {"searches": len(newer), "clicks": found.whole.clicks_logged}
+    metrics |= {name: round(interval.mean, 4) for name, interval in found.whole.measures.items()}
     metrics |= {"clicks_by_looks": round(comparison.before, 4), "clicks_ranked": round(comparison.after, 4)}
     live = current(shop.index_root)
     manifest = RankerManifest(
@@ -101,6 +103,7 @@ def train_ranker_version(shop: Shop, *, name: str, seed: int, hear: Hear) -> Ran
         since=_iso(older[0].at),
         until=_iso(older[-1].at),
         metrics=metrics,
+        report=found.as_json(),
     )
     add_ranker(shop.rankers_root, ranker, manifest)
     hear("judge", 100.0)
@@ -186,21 +189,35 @@ def split_by_time(lists: list[ShownList]) -> tuple[list[ShownList], list[ShownLi
     return lists[:first], lists[first:]
 
 
-def measure(ranker: Ranker, lists: list[ShownList]) -> dict[str, float]:
-    """Return how well a ranker foretells the clicks of searches, each place scored at the rank where it was shown."""
+def measure(ranker: Ranker, before: Ranker | None, lists: list[ShownList], settings: RerankSettings) -> RankingReport:
+    """Return how well a ranker foretells the clicks of searches, and what its order would be worth.
+
+    Args:
+        ranker: the new one.
+        before: the active one; None = looks alone.
+        lists: of searches that it did not learn from.
+        settings: what is made of looks and quality.
+
+    Raises:
+        InputError: no place was clicked, or every one.
+    """
     features, clicked = _rows(lists)
-    foretold = ranker.score(features)
-    looks = features[:, FEATURES.index("visual")]
-    if not clicked.any() or clicked.all():
-        return {"searches": len(lists), "clicks": int(clicked.sum())}
-    return {
-        "searches": len(lists),
-        "clicks": int(clicked.sum()),
-        "normalised_entropy": round(normalised_entropy(foretold, clicked), 4),
-        "auc": round(auc(foretold, clicked), 4),
-        "auc_of_looks": round(auc(looks, clicked), 4),
-        "calibration": round(calibration_ratio(foretold, clicked), 4),
-    }
+    ranks = [new_ranks(one, ranker, settings).astype(np.int64) for one in lists]
+    earlier = None if before is None else [new_ranks(one, before, settings).astype(np.int64) for one in lists]
+    shown = np.concatenate([one.ranks for one in lists]).astype(np.int64)
+    rows = ShownRows(
+        query=_groups(lists),
+        rank_shown=shown,
+        clicked=clicked,
+        visual=features[:, FEATURES.index("visual")],
+        score_new=ranker.score(features),
+        category=np.repeat([one.category for one in lists], [len(one.ranks) for one in lists]),
+        score_old=None if before is None else before.score(features),
+        rank_new=np.concatenate(ranks),
+        rank_old=None if earlier is None else np.concatenate(earlier),
+    )
+    longest = max(int(shown.max()), *(len(one.ranks) for one in lists))
+    return report(rows, looked_at(np.arange(1.0, longest + 1)))
 
 
 def compare_lists(

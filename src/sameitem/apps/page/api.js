@@ -122,6 +122,16 @@ export async function fetchCategories() {
 }
 
 /**
+ * A photo that somebody searched with; only a key with the scope "admin" opens it.
+ * @param {string} hash @returns {Promise<Blob>} @throws {ApiError}
+ */
+export async function fetchLoggedPhoto(hash) {
+  const response = await fetch(address(`v1/admin/photos/${encodeURIComponent(hash)}`));
+  if (!response.ok) throw await readProblem(response);
+  return response.blob();
+}
+
+/**
  * What the shop says of one product, in the words of a result.
  * @param {string} productId @param {string} imageName which of its pictures
  * @returns {Promise<Partial<Result>>}

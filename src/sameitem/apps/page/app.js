@@ -1,6 +1,6 @@
 /** The photo search page: one view (what was asked), its answers, and the elements that show them. */
 
-import { ApiError, fetchCategories, fetchProduct, logIn, logOut, search, sendEvents } from "./api.js";
+import { ApiError, fetchCategories, fetchLoggedPhoto, fetchProduct, logIn, logOut, search, sendEvents } from "./api.js";
 import { fromPixels, isWhole, overlap, wholePhoto } from "./box.js";
 import { createBoxEditor } from "./boxeditor.js";
 import { createChips } from "./chips.js";
@@ -369,6 +369,17 @@ async function useFile(file, { others }) {
 
 listenForPhotos(useFile);
 
+/** Search with the photo that a link of the operator's page names. */
+async function useLogged(hash) {
+  try {
+    const photo = await fetchLoggedPhoto(hash);
+    await useFile(new File([photo], "photo.jpg", { type: photo.type }), { others: false });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    toast(error.detail);
+  }
+}
+
 // ---- the rest -------------------------------------------------------------------------------------------------------
 
 $("more").addEventListener("click", () => run({ more: true }));
@@ -428,3 +439,5 @@ drawSignOut();
 setLanguage(preferredLanguage(new URLSearchParams(location.search).get("lang")));
 loadCategories();
 restore(history.state);
+const logged = new URLSearchParams(location.search).get("photo");
+if (logged && !view.query) useLogged(logged);

@@ -16,6 +16,16 @@ def upgrade() -> None:
     op.create_index("searches_user_id", "searches", ["user_id", "at", "number"])
     op.create_index("searches_session_id", "searches", ["session_id", "at", "number"])
     op.create_index("events_user_id", "events", ["user_id", "received_at", "number"])
+    op.drop_index("searches_at", "searches")
+    op.create_index("searches_at", "searches", ["at", "number", "category_id"])
+    is_act = sa.text("type <> 'impression'")
+    op.create_index(
+        "events_acts",
+        "events",
+        ["received_at", "search_id", "type"],
+        sqlite_where=is_act,
+        postgresql_where=is_act,
+    )
     op.create_table(
         "product_counts",
         sa.Column("product_id", TEXT, primary_key=True),
