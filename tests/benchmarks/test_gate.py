@@ -85,8 +85,8 @@ def test_the_report_counts_what_was_kept_out_and_what_other_rules_would_do(tmp_p
     (tmp_path / "rankers.json").write_text(json.dumps({"about": about, "rankers": [ranked]}))
     report(tmp_path, tmp_path, tmp_path / "out.md")
     text = (tmp_path / "out.md").read_text()
-    assert "| worse models | 1 of 1 | 1 of 1 | 0 of 1 |" in text
-    assert "| better models | 0 of 2 | 0 of 2 | 2 of 2 |" in text
+    assert "| worse models | 1 of 1 | 0 of 1 | 0 of 1 |" in text
+    assert "| better models | 0 of 2 | 2 of 2 | 0 of 2 |" in text
     passing = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
     for rule, better in zip(RULES, ("2 of 2", "2 of 2", "1 of 2"), strict=True):
         assert better in passing[rule]
