@@ -1,4 +1,4 @@
-"""A running experiment as a state of the shop: which two rankers are compared, and on whose searches.
+"""A running experiment as a state of the shop: which two rankers or models are compared, and on whose searches.
 
 experiments/CURRENT    {"format": 1, "id": ..., "kind": "ranker", "a": ..., "b": ..., "share": ..., ...}
 experiments/ID.json    the same of one that was stopped, with "stopped_at" and "result"
@@ -11,6 +11,7 @@ needs no restart.
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,14 +24,16 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from sameitem.core.durable import write_whole
-from sameitem.core.errors import ConflictError, InputError, NotFoundError
+from sameitem.core.errors import ConflictError, InputError, NotFoundError, SameItemError
 from sameitem.engine.versions import switching
 from sameitem.metrics.sequential import StopRule
 from sameitem.rerank.interleaving import Interleaved, team_draft
 
 T = TypeVar("T", bound=Hashable)
+Kind = Literal["ranker", "model"]  # what is compared
 CURRENT = "CURRENT"
 FORMAT = 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,8 @@ class Experiment:
     """Two orders of the same hits, compared by clicks."""
 
     id: str
-    kind: Literal["ranker"]
-    a: str  # ranker version, or "looks"
+    kind: Kind
+    a: str  # ranker version, or "looks"; of models: the model version that answers
     b: str
     share: float  # of users whose searches take part, above 0, up to 1
     started_at: float  # seconds since 1970
@@ -63,7 +66,9 @@ def read_mark(text: str) -> Mark | None:
     return TypeAdapter(Mark).validate_json(text) if text else None
 
 
-def start(root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float) -> Experiment:
+def start(
+    root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float, kind: Kind = "ranker"
+) -> Experiment:
     """Let an experiment begin.
 
     Args:
@@ -73,13 +78,14 @@ def start(root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float
         share: of users, above 0, up to 1.
         rule: when it is decided.
         at: now, seconds since 1970.
+        kind: what the two are.
 
     Raises:
         InputError: both are the same, or an impossible share.
         ConflictError: one is running.
     """
     if a == b:
-        raise InputError(f"need two different rankers to compare, got {a!r} twice", field="b")
+        raise InputError(f"need two different {kind}s to compare, got {a!r} twice", field="b")
     if not 0 < share <= 1:
         raise InputError(f"need a share of users above 0 and up to 1, got {share:g}", field="share")
     with switching(root):
@@ -89,7 +95,7 @@ def start(root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float
                 "experiment stop` ends it"
             )
         name = f"{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        experiment = Experiment(name, "ranker", a, b, share, at, rule)
+        experiment = Experiment(name, kind, a, b, share, at, rule)
         _write(root / CURRENT, asdict(experiment))
     return experiment
 
@@ -106,6 +112,16 @@ def read(root: Path) -> Experiment | None:
         return None
     except OSError as error:
         raise ConflictError(f"{root.name}/{CURRENT} cannot be read: {error.strerror}") from error
+
+
+def running(root: Path, kind: Kind) -> Experiment | None:
+    """Return the experiment of a kind that is running; one that cannot be read is no reason not to answer a search."""
+    try:
+        found = read(root)
+    except SameItemError as error:
+        _log.error("the experiment cannot be read, nobody takes part: %s", error)
+        return None
+    return found if found is not None and found.kind == kind else None
 
 
 def stop(root: Path, *, at: float, result: Mapping[str, Any]) -> Experiment:

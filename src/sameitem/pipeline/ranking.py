@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sameitem.core.errors import SameItemError
 from sameitem.engine.members import EntryHit
 from sameitem.pipeline.evidence import gather
-from sameitem.pipeline.experiment import Experiment, Mark, assigned, interleaved, read
+from sameitem.pipeline.experiment import Experiment, Mark, assigned, interleaved, running
 from sameitem.pipeline.gallery import Gallery
 from sameitem.pipeline.rankers import LOOKS
 from sameitem.pipeline.same_item import Judgement
@@ -97,9 +97,9 @@ def rank(
             searches out: all who send one photo would be dealt the same coins.
     """
     first = min(TOP, len(hits))
-    running = _running(shop) if wanted and record and first else None
-    if running is not None and searcher and assigned(running, user_id or searcher):
-        return _interleaved(shop, gallery, hits, judged, running, user_id=user_id, searcher=searcher)
+    of_rankers = running(shop.experiments_root, "ranker") if wanted and record and first else None
+    if of_rankers is not None and searcher and assigned(of_rankers, user_id or searcher):
+        return _interleaved(shop, gallery, hits, judged, of_rankers, user_id=user_id, searcher=searcher)
     version, ranker = _usable(shop, lambda: shop.active_ranker) if wanted else (LOOKS, None)
     if not first or (ranker is None and not record):
         return Ranked(np.arange(len(hits)), version, np.empty(0), None, None)
@@ -113,7 +113,7 @@ def _interleaved(
     gallery: Gallery,
     hits: Sequence[EntryHit],
     judged: Sequence[Judgement],
-    running: Experiment,
+    experiment: Experiment,
     *,
     user_id: str,
     searcher: str,
@@ -121,16 +121,16 @@ def _interleaved(
     """Show what two rankers would, in one list; qualities are those of B, or of A where B is looks alone."""
     first = min(TOP, len(hits))
     evidence = gather(shop, gallery, hits[:first], judged[:first], user_id=user_id)
-    sides = [_usable(shop, partial(str, version)) for version in (running.a, running.b)]
-    if [version for version, _ in sides] != [running.a, running.b]:  # one cannot be used: the list tells nothing
+    sides = [_usable(shop, partial(str, version)) for version in (experiment.a, experiment.b)]
+    if [version for version, _ in sides] != [experiment.a, experiment.b]:  # one cannot be used: the list tells nothing
         order, quality = _order(shop, hits, judged, evidence, None)
         return Ranked(order, LOOKS, quality, evidence, None)
     ordered = [_order(shop, hits, judged, evidence, ranker) for _, ranker in sides]
     mixed = interleaved(ordered[0][0][:first].tolist(), ordered[1][0][:first].tolist(), seed=searcher)
     order = np.concatenate([np.array(mixed.items, np.intp), np.arange(first, len(hits))])
     shown = 1 if sides[1][1] is not None else 0
-    version = f"{running.a} + {running.b}"
-    return Ranked(order, version, ordered[shown][1], evidence, sides[shown][1], running.id, mixed.teams)
+    version = f"{experiment.a} + {experiment.b}"
+    return Ranked(order, version, ordered[shown][1], evidence, sides[shown][1], experiment.id, mixed.teams)
 
 
 def _order(
@@ -161,11 +161,3 @@ def _usable(shop: Shop, version_of: Callable[[], str]) -> tuple[str, Ranker | No
     except SameItemError as error:
         _log.error("a ranker cannot be used, looks alone decide: %s", error)
         return LOOKS, None
-
-
-def _running(shop: Shop) -> Experiment | None:
-    try:
-        return read(shop.experiments_root)
-    except SameItemError as error:
-        _log.error("the experiment cannot be read, nobody takes part: %s", error)
-        return None
