@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, event, insert
 
 from sameitem.clicks.figures import LoggedSearch, MissKind, count_by_day, find_misses
 from sameitem.clicks.held_out import is_held_out
@@ -87,18 +88,18 @@ def test_both_databases_count_days_alike(engine: Engine) -> None:
     ]
 
 
-def test_counting_reads_the_indexes_only(tmp_path_factory: pytest.TempPathFactory) -> None:
-    engine = open_database(f"sqlite:///{tmp_path_factory.mktemp('log') / 'catalogue.db'}")
-    plans = []
-    for query in (
-        "SELECT at, category_id, count(*) FROM searches WHERE at >= 5 AND at < 9 GROUP BY 1, 2",
-        "SELECT search_id FROM events WHERE events.type <> 'impression' AND received_at >= 5",
-    ):
-        with engine.connect() as connection:
-            plans.append(connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all()[0].detail)
+def test_counting_reads_the_indexes_and_goes_from_acts_to_searches(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    count_by_day(engine, since=5.0, until=9.0)
+    queries = [one for one in asked if one[0].lstrip().startswith("SELECT")]
+    with engine.connect() as connection:
+        plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all() for sql, values in queries]
     engine.dispose()
-    assert "COVERING INDEX searches_at" in plans[0]
-    assert "COVERING INDEX events_acts" in plans[1]
+    assert "COVERING INDEX searches_at" in plans[0][0].detail
+    assert "COVERING INDEX events_acts" in plans[1][0].detail
+    assert "INDEX searches_search_id" in plans[1][1].detail
 
 
 def found(engine: Engine, kind: MissKind) -> list[str]:
