@@ -1,10 +1,11 @@
 """A simulated month of a shop that learns from its clicks, beside the same shop that does not.
 
 python benchmarks/month.py --folder FOLDER --seed 1 --arm loop --out FOLDER/loop-1.json
-python benchmarks/month.py --report FOLDER/none-1.json FOLDER/loop-1.json FOLDER/ranker-1.json ...
+python benchmarks/month_report.py FOLDER/none-1.json FOLDER/loop-1.json FOLDER/ranker-1.json ...
 
 Every click is simulated. A world (`month_world.py`) is drawn once per seed, and a shop with a history of searches is
-founded in it; each arm goes on from a copy of that shop, with the same photos in the same order:
+founded in it (a call without --arm does only that; let it end before arms run side by side). Each arm goes on from a
+copy of that shop, with the same photos in the same order:
 
     none    the shop answers by the model that ships, ordered by looks, for thirty days
     loop    `sameitem loop` runs every evening
@@ -18,6 +19,7 @@ learns; then photos that no shopper has searched with are searched with. What us
 import argparse
 import csv
 import hashlib
+import io
 import json
 import shutil
 import time
@@ -29,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from month_world import CATALOGUE, PHOTOS, SHOPPER, TEST, Design, Photo, Plan, designs_of, draw_world
+from month_world import CATALOGUE, GATE_QUERIES, PHOTOS, SHOPPER, TEST, Design, Photo, Plan, designs_of, draw_world
+from sameitem.core.durable import write_whole
 from sameitem.core.jobs import run_job
 from sameitem.core.records import ProductId
 from sameitem.core.settings import load_settings
@@ -42,15 +45,16 @@ from sameitem.upkeep.shoppers import EVENTS, Appeal, Errand, Habits, Request, in
 from sameitem.upkeep.work import silent, work_of
 
 ARMS = ("none", "loop", "ranker")
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "catalogue": {"url": ""},
     "intake": {"stored_side_px": 320, "workers": 1},
-    "loop": {"least_new_clicks": 1, "detector_every": 0},
+    "loop": {"least_new_clicks": 1, "detector_every": 0, "gate_queries": 150},
     "mining": {"local_check_rank": 0, "models": 1},
 }
 TASTES = ("price", "sales", "seller")
 STRENGTH = 0.7  # of tastes: a product liked by one standard deviation is clicked e^0.7 times as often
 DRIFT = 0.25  # of what all users like, per day
+WALK_DAYS = 400  # drawn at once, so that the length of a month changes nothing
 OWN = 0.5  # standard deviation of what one user likes more than others
 APPEALS = (0.2, 1.3)  # least and most
 
@@ -70,11 +74,12 @@ class World:
         rows = [
             {k: v for k, v in row.items() if k not in ("design", "day")} for row in self.rows if row["day"] == str(day)
         ]
+        content = io.StringIO(newline="")
+        writer = csv.DictWriter(content, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
         file = self.folder / f"feed-{day:02d}.csv"
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_whole(file, content.getvalue().encode())  # other arms read it at the same time
         return file
 
     def errands(self, day: int) -> Iterator[Errand]:
@@ -106,7 +111,7 @@ class World:
             prices[category].append(price)
         about = {category: (np.mean(values), np.std(values)) for category, values in prices.items()}
         sales = np.array([fact[2] for fact in facts.values()])
-        walk = np.random.default_rng([self.plan.seed, 20]).standard_normal((DRIFT_DAYS, len(TASTES)))
+        walk = np.random.default_rng([self.plan.seed, 20]).standard_normal((WALK_DAYS, len(TASTES)))
         brands = sorted({fact[3] for fact in facts.values()})
         liked_brand = dict(
             zip(brands, np.random.default_rng([self.plan.seed, 21]).standard_normal(len(brands)), strict=True)
@@ -130,9 +135,6 @@ class World:
             return [float(np.clip(np.exp(STRENGTH * taste @ looks[name]), *APPEALS)) for name in products]
 
         return appeal
-
-
-DRIFT_DAYS = 400
 
 
 def read_world(folder: Path, plan: Plan, *, workers: int) -> World:
@@ -248,7 +250,7 @@ def founded(folder: Path, world: World) -> Path:
         draft = folder.with_name(f".{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         found_shop(draft)
-        shop = open_shop(draft)
+        shop = open_shop(draft, world)
         take_in(shop, world, 0)
         shop_a_day(shop, world, 0)
         shop.close()
@@ -256,9 +258,10 @@ def founded(folder: Path, world: World) -> Path:
     return folder
 
 
-def open_shop(folder: Path) -> Shop:
+def open_shop(folder: Path, world: World) -> Shop:
     """Open a shop with the settings of this experiment."""
-    return Shop(folder, load_settings(folder, SETTINGS)[0])
+    loop = {**SETTINGS["loop"], "queries": str((world.folder / GATE_QUERIES).absolute())}
+    return Shop(folder, load_settings(folder, {**SETTINGS, "loop": loop})[0])
 
 
 def run_arm(arm: str, world: World, folder: Path, out: Path) -> None:
@@ -268,7 +271,7 @@ def run_arm(arm: str, world: World, folder: Path, out: Path) -> None:
     if not days:
         shutil.rmtree(shop_folder, ignore_errors=True)
         shutil.copytree(founded(folder / f"shop-{world.plan.seed}", world), shop_folder)
-    shop = open_shop(shop_folder)
+    shop = open_shop(shop_folder, world)
     for day in range(len(days) + 1, world.plan.days + 1):
         days.append(live_a_day(arm, shop, world, day))
         last = days[-1]
@@ -320,16 +323,18 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Run an arm, or draw the report of arms."""
+    """Run an arm; without one, draw the world and found the shop that all arms begin with."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="of world and shops")
+    parser.add_argument("--folder", type=Path, required=True, help="of world and shops")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--arm", choices=ARMS)
+    parser.add_argument("--arm", choices=ARMS, help="needs --out")
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--sessions", type=int, default=120, help="a day")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--out", type=Path, help="JSON file, written after every day")
     given = parser.parse_args()
+    if given.arm and given.out is None:
+        parser.error("--arm needs --out FILE")
     plan = Plan(given.seed, days=given.days, a_day=given.sessions)
     world = read_world(given.folder / f"world-{given.seed}", plan, workers=given.workers)
     if given.arm is None:

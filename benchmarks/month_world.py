@@ -9,7 +9,9 @@ generator, and photos that test are never searched with by shoppers.
 The folder that is written, all files relative to it:
 
     catalogue.csv  as `sameitem import` reads it, with the columns `design` and `day` besides: one row per picture
-    photos.csv     image, design, day, use ("shopper" or "test"): shoppers' photos by day, test photos from their day on
+    photos.csv     image, design, day, use: shoppers' photos by day, photos that test from their day on, and some that
+                   the shop has labelled for its gate
+    gate.csv       those, as `sameitem evaluate` reads labelled photos
     images/, photos/
 """
 
@@ -17,7 +19,7 @@ import csv
 import json
 import multiprocessing
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -47,13 +49,14 @@ WAYS = 3  # colour ways of a shape
 SELLERS = (0.5, 0.3, 0.2)  # share of designs with one, two, three offers
 PICTURES = 2  # of an offer
 NEVER = 0.2  # share of designs that no shopper looks for
-TESTS = 2  # test photos of a design
+TESTS = 1  # test photos of a design
+LABELLED = 2  # photos that the shop has labelled for its gate, of each design there from the start with one offer
 HISTORY = 1500  # photos that shoppers have searched with before the first day
 SIDE_PX = 320  # longest side of every picture
 BRANDS = 12
 DONE = "world.json"  # written last
-SHOPPER, TEST = "shopper", "test"
-CATALOGUE, PHOTOS = "catalogue.csv", "photos.csv"
+SHOPPER, TEST, GATE = "shopper", "test", "gate"
+CATALOGUE, PHOTOS, GATE_QUERIES = "catalogue.csv", "photos.csv", "gate.csv"
 _CLUTTER = 28  # things that lie about in users' photos; none of them is sold
 _LONG_TAIL = 0.7  # standard deviation of the logarithm of how often a design is photographed
 
@@ -118,6 +121,8 @@ def draw_world(folder: Path, plan: Plan, *, workers: int, tell: Callable[[int, i
         tell(number, len(orders))
     _write(folder / CATALOGUE, (*CATALOGUE_COLUMNS, "design", "day"), rows)
     _write(folder / PHOTOS, ("image", "design", "day", "use"), [asdict(photo) for photo in photos])
+    labelled = [{"image": p.image, "product_id": designs[p.design].products[0]} for p in photos if p.use == GATE]
+    _write(folder / GATE_QUERIES, ("image", "product_id"), labelled)
     done.write_text(json.dumps(asdict(plan)))
 
 
@@ -134,7 +139,9 @@ def photos_of(plan: Plan) -> list[Photo]:
             Photo(f"photos/s{day:02d}-{n:04d}.jpg", int(design), day, SHOPPER) for n, design in enumerate(chosen)
         ]
     tests = [(design, n) for design in designs for n in range(TESTS)]
-    return photos + [Photo(f"photos/t{d.number:04d}-{n}.jpg", d.number, d.day, TEST) for d, n in tests]
+    photos += [Photo(f"photos/t{d.number:04d}-{n}.jpg", d.number, d.day, TEST) for d, n in tests]
+    labelled = [(design, n) for design in designs if design.day == 0 and design.sellers == 1 for n in range(LABELLED)]
+    return photos + [Photo(f"photos/g{d.number:04d}-{n}.jpg", d.number, 0, GATE) for d, n in labelled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +300,7 @@ def _save(image: Image.Image, path: Path) -> None:
     draft.rename(path)
 
 
-def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -287,7 +287,7 @@ def test_a_training_is_asked_for_with_the_fields_of_the_form(page: Page, server:
     dialog.get_by_label("Minutes").fill("30")
     say_yes(page, "Start training")
     expect(page.locator("#toast")).to_contain_text("Queued")
-    assert asked == [{"model": "category", "minutes": 30}]
+    assert asked == [{"model": "category", "minutes": 30, "detector": True}]
 
 
 def test_a_ranker_is_activated_and_trained_by_its_own_routes(page: Page, server: Client) -> None:

@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -105,6 +105,13 @@ class TestAVisit:
 
     def test_of_an_empty_list_does_nothing(self) -> None:
         assert browse([], [], {LIST[0]}, np.random.default_rng(0), SURE) == ()
+
+    def test_clicks_what_appeals_more_often(self) -> None:
+        habits = replace(SURE, clicks_right=0.5)
+        generator = np.random.default_rng(0)
+        for times in (0.5, 1.0, 2.0):
+            visits = [browse(LIST[:1], [0.5], {LIST[0]}, generator, habits, [times]) for _ in range(4000)]
+            assert np.mean([len(acts) for acts in visits]) == pytest.approx(0.5 * times, abs=0.03)
 
 
 class TestASimulation:

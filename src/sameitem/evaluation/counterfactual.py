@@ -88,9 +88,9 @@ def examination(group: NDArray[np.int64], rank: NDArray[np.int64], clicked: NDAr
     sums of ranks and of groups right (the likeliest of Poisson numbers, which needs only the means to be as said).
 
     Args:
-        group: (rows,) what does not depend on the rank decides how attractive the rows of a group are. Best are the
-            `swapped` ranks of an experiment (leave out the rows with 0), where a coin saw to that; else the number of
-            (photo, product) where the same were shown at different ranks.
+        group: (rows,) of rows that are equally attractive at whatever rank. The `swapped` ranks of an experiment, where
+            a coin saw to that (leave out the rows with 0), take 100,000 searches to be 3 % off; 20 groups of equal
+            score of the logged ranker stay 5 % off from 20,000 searches on (benchmarks/counterfactual.md).
         rank: (rows,) from 1; ranks beyond `ranks` are left out.
         clicked: (rows,)
         ranks: how many are wanted.

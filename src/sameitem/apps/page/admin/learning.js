@@ -28,7 +28,7 @@ async function train(context, what) {
   const isModel = what === "models";
   const fields = [
     ...(isModel ? [{ name: "model", label: t("models.kind"), kind: "select", value: "embedding", options: ["embedding", "category"].map((kind) => [kind, t(`models.${kind}`)]) }] : []),
-    ...(isModel ? [{ name: "minutes", label: t("models.minutes"), kind: "number", hint: t("models.minutesHint") }] : []),
+    ...(isModel ? [{ name: "minutes", label: t("models.minutes"), kind: "number", hint: t("models.minutesHint") }, { name: "detector", label: t("models.detector"), kind: "check", value: "yes", hint: t("models.detectorHint") }] : []),
     { name: "name", label: t("models.name"), hint: t("models.nameHint") },
   ];
   const given = await ask({ title: t(`${what}.trainTitle`), text: t(`${what}.trainText`), confirm: t("models.train"), fields });

@@ -238,7 +238,7 @@ export function toast(text) {
 
 /**
  * @typedef {{name: string, label: string, kind?: "text" | "number" | "select" | "check", options?: [string, string][],
- *   value?: string, hint?: string}} Field
+ *   value?: string, hint?: string}} Field value of a check: "yes" or ""
  */
 
 /**
@@ -275,7 +275,7 @@ function field({ name, label, kind = "text", options = [], value = "", hint = ""
   const [title, note] = [`ask-${name}`, `ask-${name}-hint`];
   const named = { name, "aria-labelledby": title, "aria-describedby": hint ? note : false };
   const words = [h("span", { id: title }, label), hint && h("small", { class: "hint", id: note }, hint)];
-  if (kind === "check") return h("label", { class: "check" }, h("input", { ...named, type: "checkbox" }), words);
+  if (kind === "check") return h("label", { class: "check" }, h("input", { ...named, type: "checkbox", checked: value === "yes" }), words);
   const numeric = kind === "number" ? { min: "0", step: "any", inputmode: "decimal" } : {};
   const input =
     kind === "select"
