@@ -562,6 +562,7 @@ def run_variant(bench: Bench, live: Live, variant: Variant) -> dict[str, Any]:
     """Let a planted model go the way of a loop's model, and measure what it is truly worth."""
     shop, begun = live.shop, time.monotonic()
     version = f"planted-{variant.name}"
+    shutil.rmtree(shop.folder / "features" / version, ignore_errors=True)  # of a run that was killed
     built, answers = (variant.stale or variant.make)(bench), variant.make(bench)
     plant(shop, bench, version, built)
     index = build_beside(shop, version)
