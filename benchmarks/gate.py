@@ -379,10 +379,15 @@ def rotated(bench: Bench) -> NDArray[np.float32]:
     return (bench.good @ rotation).astype(np.float32)
 
 
+def once(make: Callable[[Bench], NDArray[np.float32]]) -> Callable[[Bench], NDArray[np.float32]]:
+    """Return what makes a projection once for each bench: training takes its time."""
+    return lru_cache(maxsize=1)(make)
+
+
 DEGRADED: dict[str, Callable[[Bench], NDArray[np.float32]]] = {
     "pruned": lambda bench: pruned(bench, 24),
-    "mistaught": lambda bench: trained(bench, pairs=None, wrong=True, steps=150, rate=1e-2),
-    "overtaught": lambda bench: trained(bench, pairs=24, wrong=False, steps=300, rate=2e-2),
+    "mistaught": once(lambda bench: trained(bench, pairs=None, wrong=True, steps=150, rate=1e-2)),
+    "overtaught": once(lambda bench: trained(bench, pairs=24, wrong=False, steps=300, rate=2e-2)),
 }
 
 
@@ -557,6 +562,7 @@ def run_variant(bench: Bench, live: Live, variant: Variant) -> dict[str, Any]:
     """Let a planted model go the way of a loop's model, and measure what it is truly worth."""
     shop, begun = live.shop, time.monotonic()
     version = f"planted-{variant.name}"
+    shutil.rmtree(shop.folder / "features" / version, ignore_errors=True)  # of a run that was killed
     built, answers = (variant.stale or variant.make)(bench), variant.make(bench)
     plant(shop, bench, version, built)
     index = build_beside(shop, version)
