@@ -34,7 +34,7 @@ models_app = typer.Typer(help="Model versions: list, show, import, compare, acti
 rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", no_args_is_help=True)
 train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
-experiment_app = typer.Typer(help="Compare two rankers by what users click.", no_args_is_help=True)
+experiment_app = typer.Typer(help="Compare two rankers or models by what users click.", no_args_is_help=True)
 clicks_app = typer.Typer(help="The click log: export, erase a user, delete what is old.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
@@ -873,14 +873,16 @@ def loop(
 
 # ---- experiments ----
 
-RankerArgument = Annotated[str, typer.Argument(metavar="RANKER", help="A ranker version, or `looks`: looks alone.")]
+ComparedArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A ranker, or `looks`: looks alone; or a model version.")
+]
 
 
 @experiment_app.command("start")
 def experiment_start(
     context: typer.Context,
-    a: RankerArgument,
-    b: RankerArgument,
+    a: ComparedArgument,
+    b: ComparedArgument,
     share: Annotated[float, typer.Option(help="Of users whose searches take part, above 0, up to 1.")] = 1.0,
     worth: Annotated[
         float, typer.Option(help="Smallest preference worth finding: wins of B - wins of A, share of decided searches.")
@@ -890,7 +892,7 @@ def experiment_start(
     shop: ShopOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mix the orders of two rankers in every list of some users; their clicks say which one is better."""
+    """Mix what two rankers or models would show in every list of some users; their clicks say which is better."""
     import time
 
     from sameitem.metrics.sequential import StopRule, plan

@@ -66,9 +66,7 @@ def read_mark(text: str) -> Mark | None:
     return TypeAdapter(Mark).validate_json(text) if text else None
 
 
-def start(
-    root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float, kind: Kind = "ranker"
-) -> Experiment:
+def start(root: Path, *, a: str, b: str, share: float, rule: StopRule, at: float, kind: Kind = "ranker") -> Experiment:
     """Let an experiment begin.
 
     Args:

@@ -34,18 +34,18 @@ from sameitem.engine.build import COLOUR_BINS, add_extra, seal, write_index
 from sameitem.engine.certificate import certify
 from sameitem.engine.index import open_index
 from sameitem.engine.members import Members
-from sameitem.engine.versions import new_version, prune, publish, stage, start_build, switching
+from sameitem.engine.versions import new_version, publish, stage, start_build, switching
 from sameitem.features.cache import FeatureCache
 from sameitem.features.colour import describe_colour
 from sameitem.features.embed import Embedder
 from sameitem.features.subject import user_subjects
 from sameitem.pipeline.extraction import NO_PICTURE, extract, picture
 from sameitem.pipeline.gallery import REFERENCE
-from sameitem.pipeline.generations import kept_for_rollback
 from sameitem.pipeline.listings import DECISIONS, MEMBERS, PRODUCTS, write_decisions, write_members, write_products
 from sameitem.pipeline.retention import prune_shop
 from sameitem.pipeline.same_item import EXTRA, as_extra, ask_gallery, fit_curves
 from sameitem.pipeline.shop import Shop
+from sameitem.pipeline.versions import clear_away
 
 Tell = Callable[[str, float], None]  # name of the step, share of it that is done
 BLOCK = 256  # images whose photos are decoded and embedded together
@@ -261,8 +261,7 @@ def _publish(shop: Shop, folder: Path, model_version: str) -> None:
                 f"model {active} was made the active one while {model_version} built; run `sameitem build` again"
             )
         publish(shop.index_root, folder)
-        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
-        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
+        clear_away(shop)
 
 
 def _select(shop: Shop, steps: _Steps, now: datetime) -> tuple[int, _Ledger, _Listed]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -32,8 +32,10 @@ from sameitem.features.detect import Detection, Detector
 from sameitem.features.embed import Embedder, unit_mean
 from sameitem.features.subject import Subject, centred_views, detected_part, part_of
 from sameitem.pipeline.category import Opinion, Prediction, predict_category
+from sameitem.pipeline.experiment import Mark, assigned, interleaved, running
 from sameitem.pipeline.following import refresh, take_in, take_in_all
 from sameitem.pipeline.gallery import Gallery, Listing
+from sameitem.pipeline.generations import newest_index
 from sameitem.pipeline.ranking import Effect, Ranked, rank
 from sameitem.pipeline.same_item import Judgement, judge, read_curves, rivals_of
 from sameitem.pipeline.shop import Shop
@@ -191,6 +193,18 @@ class _Stopwatch:
         self.cpu[stage] = round(1e3 * (time.thread_time() - cpu), 3)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer, and what the click log is to keep beside it."""
+
+    answer: SearchAnswer
+    stage: _Stopwatch
+    photo_hash: str
+    stored_box: Box
+    evidence: str
+    experiment: str
+
+
 class Searcher:
     """Answers queries from the live index version; follows publishes, rollbacks and catalogue changes by itself."""
 
@@ -201,6 +215,7 @@ class Searcher:
         self._lock = threading.Lock()
         self._gallery: Gallery | None = None
         self._pool = ThreadPoolExecutor(2, "photos")
+        self._beside: Searcher | None = None  # of another model, while an experiment compares two
         self._is_followed = False  # somebody calls `follow` again and again
 
     def gallery(self) -> Gallery:
@@ -288,6 +303,48 @@ class Searcher:
             NotFoundError: `image_of` names an image that is not in the catalogue.
             UnavailableError: nothing was published yet, or the model of what is live is missing or damaged.
         """
+        found = (self._mixed(request) if record else None) or self._ask(request, record=record)
+        with found.stage("log"):
+            if record:
+                self._record(request, found)
+        return found.answer
+
+    def _mixed(self, request: SearchRequest) -> "_Found | None":
+        """Return one list made of what two models find, where an experiment says so; None where none does."""
+        experiment = running(self._shop.experiments_root, "model")
+        who, last = request.user_id or request.session_id, request.start + request.num
+        if experiment is None or not who or last > MAX_PAGE or not assigned(experiment, who):
+            return None
+        index = newest_index(self._shop.index_root, experiment.b)
+        if index is None or self.gallery().model_version != experiment.a:
+            return None  # another model went live since, or B's index is gone
+        if self._beside is None or self._beside._version != index:
+            self._beside = Searcher(self._shop, index)
+        top = replace(request, start=0, num=last)
+        try:
+            theirs = self._beside._ask(top, record=False).answer
+        except UnavailableError as error:
+            _log.error("model %s of the experiment cannot be asked, nobody takes part: %s", experiment.b, error)
+            return None
+        found = self._ask(top, record=True)
+
+        def key(result: Result) -> str:
+            return result.product.product_id if request.distinct_product else str(result.image.image_id)
+
+        of_a, of_b = ({key(result): result for result in answer.results} for answer in (found.answer, theirs))
+        mixed = interleaved(list(of_a), list(of_b), seed=f"{who} {found.photo_hash}")
+        page = slice(request.start, last)
+        results = [of_a.get(item) or of_b[item] for item in mixed.items[page]]
+        answer = replace(
+            found.answer,
+            model_version=f"{experiment.a} + {experiment.b}",
+            results=tuple(replace(result, rank=rank) for rank, result in enumerate(results, request.start + 1)),
+        )
+        mark = Mark(experiment.id, mixed.teams[page]).as_text()
+        return replace(found, answer=answer, evidence="", experiment=mark)
+
+    def _ask(self, request: SearchRequest, *, record: bool) -> "_Found":
+        """Answer one query by one model, and say what the log is to keep of it."""
         stage = _Stopwatch()
         wanted = _checked(request)
         with stage("catalogue"):
@@ -391,10 +448,14 @@ class Searcher:
             results=results,
             voters=self._voters(gallery, general) if request.explain else (),
         )
-        with stage("log"):
-            if record:
-                self._record(request, answer, picture.photo_hash, query.stored_box, ranked)
-        return answer
+        return _Found(
+            answer=answer,
+            stage=stage,
+            photo_hash=picture.photo_hash,
+            stored_box=query.stored_box,
+            evidence=_evidence(answer, ranked) if record else "",
+            experiment=ranked.mark_of([result.visual_rank - 1 for result in answer.results]),
+        )
 
     def _take(self, request: SearchRequest, *, record: bool) -> _Picture:
         if request.image_of is not None:
@@ -492,9 +553,8 @@ class Searcher:
             return ()
         return tuple(Voter(*one) for one in gallery.voters(general, self._shop.settings.category)[:VOTERS])
 
-    def _record(
-        self, request: SearchRequest, answer: SearchAnswer, photo_hash: str, stored_box: Box, ranked: Ranked
-    ) -> None:
+    def _record(self, request: SearchRequest, found: "_Found") -> None:
+        answer = found.answer
         shown = tuple(
             Shown(
                 rank=result.rank,
@@ -509,8 +569,8 @@ class Searcher:
             Search(
                 search_id=answer.search_id,
                 at=time.time(),
-                photo_hash=photo_hash,
-                box=stored_box,  # the original's size is not kept
+                photo_hash=found.photo_hash,
+                box=found.stored_box,  # the original's size is not kept
                 category_id=answer.category_id,
                 index_version=answer.index_version,
                 model_version=answer.model_version,
@@ -518,8 +578,8 @@ class Searcher:
                 session_id=request.session_id,
                 shown=shown,
                 ranker_version=answer.ranker_version,
-                evidence=_evidence(answer, ranked),
-                experiment=ranked.mark_of([result.visual_rank - 1 for result in answer.results]),
+                evidence=found.evidence,
+                experiment=found.experiment,
             )
         )
 

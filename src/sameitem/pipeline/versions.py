@@ -6,8 +6,9 @@ from typing import Any
 
 from sameitem.core.errors import NotFoundError
 from sameitem.engine.manifest import Manifest, read_manifest
-from sameitem.engine.versions import current, list_versions
-from sameitem.pipeline.generations import go_back, manifest_if_readable
+from sameitem.engine.versions import current, list_versions, prune
+from sameitem.pipeline.experiment import running
+from sameitem.pipeline.generations import go_back, kept_for_rollback, manifest_if_readable, newest_index
 from sameitem.pipeline.listings import DECISIONS, read_table
 from sameitem.pipeline.shop import Shop
 
@@ -18,6 +19,18 @@ class Versions:
 
     current: str | None
     versions: list[dict[str, Any]]
+
+
+def clear_away(shop: Shop) -> None:
+    """Remove the index versions that nobody needs any more, in a block of `switching`.
+
+    The newest stay, and the live one, the one to go back to, and those that a running experiment searches in.
+    """
+    stays = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
+    experiment = running(shop.experiments_root, "model")
+    compared = () if experiment is None else (experiment.a, experiment.b)
+    stays |= {name for model in compared if (name := newest_index(shop.index_root, model)) is not None}
+    prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=stays)
 
 
 def show_versions(shop: Shop) -> Versions:

@@ -1,4 +1,4 @@
-"""Comparing two rankers on the shop's own searches: begin, see how it stands from the click log alone, end."""
+"""Comparing two rankers or models on the shop's own searches: begin, see how it stands from the click log, end."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from sameitem.clicks.log import CLICK_TYPES, Session
-from sameitem.core.errors import NotFoundError
+from sameitem.core.errors import ConflictError, NotFoundError
+from sameitem.engine.versions import current
 from sameitem.metrics.intervals import Interval
 from sameitem.metrics.sequential import StopRule, Trial, add_all, plan, preference
 from sameitem.pipeline import experiment as state
 from sameitem.pipeline.experiment import Experiment, read_mark
+from sameitem.pipeline.generations import comparable_index, manifest_if_readable
 from sameitem.pipeline.shop import Shop
 from sameitem.rerank.interleaving import winner
 
@@ -58,25 +60,50 @@ class Standing:
 
 
 def start_experiment(shop: Shop, a: str, b: str, *, share: float, rule: StopRule, now: float) -> Experiment:
-    """Let searches of a share of the users show what two rankers would, interleaved.
+    """Let searches of a share of the users show what two rankers, or two models, would, interleaved.
 
     Args:
         shop: whose searches.
-        a: ranker version; "looks" = by looks alone.
-        b: the other one.
+        a: ranker version, or "looks", by looks alone; or the model version that answers now.
+        b: the other one; a model needs an index that saw as much of the catalogue as the live one did.
         share: of users, above 0, up to 1.
         rule: when it is decided.
         now: seconds since 1970.
 
     Raises:
-        NotFoundError: there is no such ranker.
+        NotFoundError: there is no such ranker or model.
         InputError: both are the same, one is damaged, or an impossible share.
-        ConflictError: an experiment is running, or one looks at other features than this release computes.
+        ConflictError: an experiment is running, a ranker looks at other features than this release computes, model A
+            does not answer, or model B has no index to search in.
     """
-    for version in (a, b):
-        shop.ranker(version)
+    kind: state.Kind = "ranker"
+    if _is_model(shop, a) and _is_model(shop, b):
+        kind = "model"
+        _check_models(shop, a, b)
+    else:
+        for version in (a, b):
+            shop.ranker(version)
     plan(rule)
-    return state.start(shop.experiments_root, a=a, b=b, share=share, rule=rule, at=now)
+    return state.start(shop.experiments_root, a=a, b=b, share=share, rule=rule, at=now, kind=kind)
+
+
+def _is_model(shop: Shop, version: str) -> bool:
+    try:
+        return shop.model_folder(version).is_dir()
+    except NotFoundError:
+        return False
+
+
+def _check_models(shop: Shop, a: str, b: str) -> None:
+    live = current(shop.index_root)
+    answers = manifest_if_readable(shop.index_root / live) if live else None
+    if answers is None or answers.model_version != a:
+        name = "no model" if answers is None else answers.model_version
+        raise ConflictError(f"A must be the model that answers now, which is {name}; got {a}")
+    if a != b and comparable_index(shop.index_root, b) is None:
+        raise ConflictError(
+            f"model {b} has no index as fresh as the live one; `sameitem models compare {a} {b}` builds one beside it"
+        )
 
 
 def show_experiment(shop: Shop, *, now: float) -> Standing:

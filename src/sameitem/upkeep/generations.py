@@ -12,12 +12,13 @@ from sameitem.core.errors import ConflictError, InputError, NotFoundError, Refus
 from sameitem.core.jobs import Cancelled
 from sameitem.core.records import ContentHash, ProductId
 from sameitem.engine.manifest import read_manifest
-from sameitem.engine.versions import current, prune, switching
+from sameitem.engine.versions import current, switching
 from sameitem.evaluation.compare import Comparison, compare, product_groups
 from sameitem.evaluation.evaluate import LabelledQuery, evaluate, read_queries
 from sameitem.evaluation.gate import judge, too_few
-from sameitem.pipeline.generations import comparable_index, go_forward, kept_for_rollback
+from sameitem.pipeline.generations import comparable_index, go_forward
 from sameitem.pipeline.shop import Shop
+from sameitem.pipeline.versions import clear_away
 
 CLICK_QUERIES = 2_000  # newest held-out searches that are asked again
 
@@ -130,8 +131,7 @@ def activate(
 def clear_versions(shop: Shop) -> None:
     """Remove the index versions that nobody goes back to any more."""
     with switching(shop.index_root):
-        earlier = kept_for_rollback(shop.models_root, shop.index_root, start=shop.settings.model.active)
-        prune(shop.index_root, keep=shop.settings.engine.keep_versions, besides=earlier)
+        clear_away(shop)
 
 
 def _refused(version: str, reasons: Sequence[str]) -> RefusedError:
