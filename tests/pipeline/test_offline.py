@@ -164,7 +164,7 @@ def test_a_build_publishes_and_clears_away_under_the_lock_of_switches(
         seen.append(is_switching(index_root))
         return prune(index_root, **options)
 
-    monkeypatch.setattr("sameitem.pipeline.offline.prune", look)
+    monkeypatch.setattr("sameitem.pipeline.versions.prune", look)
     run(shop, "build")
     assert (seen, is_switching(shop.index_root)) == ([True], False)
 

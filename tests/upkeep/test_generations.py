@@ -222,7 +222,7 @@ class TestAnActivation:
         def look(index_root: Path, **_: object) -> None:
             seen.append(is_switching(index_root))
 
-        monkeypatch.setattr("sameitem.upkeep.generations.prune", look)
+        monkeypatch.setattr("sameitem.pipeline.versions.prune", look)
         run(models, "activate", version=GOOD, force=False, queries=queries)
         assert (seen, is_switching(models.index_root)) == ([True], False)
 
