@@ -176,7 +176,10 @@ def _publish(shop: Shop, real: NDArray[np.float32], model_version: str) -> None:
         extra={"seq": shop.catalogue.snapshot_seq(), "dropped": {}, "duplicates": 0},
     )
     write_products(folder / PRODUCTS, products)
-    write_members(folder / MEMBERS, ((image, shop.taxonomy.top_of(product.category)) for image, product in listed))
+    rows_of_members = (
+        (image.image_id, image.name, shop.taxonomy.top_of(product.category)) for image, product in listed
+    )
+    write_members(folder / MEMBERS, rows_of_members)
     write_decisions(folder / DECISIONS, ())
     certificate = certify(open_index(folder), lambda wanted: features[wanted], asked=shop.settings.engine.recall, k=60)
     print(f"certificate: {certificate}", file=sys.stderr)

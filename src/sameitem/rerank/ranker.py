@@ -59,15 +59,17 @@ class Trees:
 
     def leaves(self, features: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the leaf (rows, trees) that each row reaches in each tree, as a node's number."""
-        values, has_missing = features.ravel(), bool(np.isnan(features).any())
-        row_start = features.shape[1] * np.arange(len(features))[:, None]
+        columns = features.shape[1]
+        missing = np.isnan(features)
+        # twice: as seen by nodes where a missing value goes right, and by those where it goes left
+        both = np.hstack([np.where(missing, np.inf, features), np.where(missing, -np.inf, features)]).ravel()
+        column = self.feature + columns * self.missing_left
+        children = np.stack([self.right, self.left], axis=1).ravel()
+        row_start = (2 * columns * np.arange(len(features)))[:, None]
         reached = np.repeat(self.roots[None], len(features), axis=0)
         while True:  # one step in all trees of all rows
-            value = values.take(row_start + self.feature.take(reached))
-            goes_left = value <= self.threshold.take(reached)
-            if has_missing:
-                goes_left |= np.isnan(value) & self.missing_left.take(reached)
-            following = np.where(goes_left, self.left.take(reached), self.right.take(reached))
+            goes_left = both.take(row_start + column.take(reached)) <= self.threshold.take(reached)
+            following = children.take(2 * reached + goes_left)
             if np.array_equal(following, reached):
                 return following
             reached = following
