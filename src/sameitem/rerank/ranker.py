@@ -69,7 +69,7 @@ class Trees:
         reached = np.repeat(self.roots[None], len(features), axis=0)
         while True:  # one step in all trees of all rows
             goes_left = both.take(row_start + column.take(reached)) <= self.threshold.take(reached)
-            following = children.take(2 * reached + goes_left)
+            following: NDArray[np.intp] = children.take(2 * reached + goes_left)
             if np.array_equal(following, reached):
                 return following
             reached = following
