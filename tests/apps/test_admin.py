@@ -1,9 +1,7 @@
 """The operator's routes through a real server, on a shop that is searched, clicked and has its faults."""
 
-import csv
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +25,14 @@ from sameitem.apps.schemas import (
     SetAsideAnswer,
     SlowAnswer,
 )
-from sameitem.core.jobs import run_jobs
 from sameitem.engine.versions import current, list_versions
 from sameitem.features.model_folder import PAGE as CURVES
 from sameitem.pipeline.online import Searcher, SearchRequest
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.demo_shop import DemoShop
-from sameitem.upkeep.work import work_of
 from shops import import_source
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def client(shop: Shop) -> Iterator[Client]:
-    def run_waiting_jobs() -> None:
-        run_jobs(shop.jobs, work_of(shop))
-
-    with live_server(shop, wake_runner=run_waiting_jobs) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def photo(drawn: DemoShop) -> bytes:
-    with drawn.queries.open(newline="", encoding="utf-8") as file:
-        return (drawn.folder / next(csv.DictReader(file))["image"]).read_bytes()
 
 
 def get(client: Client, path: str, schema: type[BaseModel]) -> Any:

@@ -24,9 +24,9 @@ from shops import copied, import_source, open_shop, run
 pytest.importorskip("playwright", reason="the dev extra's playwright is not installed")
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from apps.test_page import PAGE, browser, pytestmark
+from apps.test_page import PAGE, browser, context, page, pytestmark
 
-__all__ = ["browser", "pytestmark"]  # a fixture and the marks of that module
+__all__ = ["browser", "context", "page", "pytestmark"]  # fixtures and the marks of that module
 SCREENSHOTS = os.environ.get("SAMEITEM_TEST_SCREENSHOTS")
 ADMIN = PAGE / "admin"
 SECTIONS = [
@@ -76,28 +76,6 @@ def shop(used_folder: Path, tmp_path: Path) -> Iterator[Shop]:
 def server(shop: Shop) -> Iterator[Client]:
     with live_server(shop) as client:  # what is queued waits: no runner takes it
         yield client
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """An operator at a desktop; a violated content policy or an uncaught error fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860}, locale="en-GB")
-    context.set_default_timeout(20_000)
-    troubles: list[str] = []
-
-    def watch(page: Page) -> None:
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda line: "Content Security Policy" in line.text and troubles.append(line.text))
-
-    context.on("page", watch)
-    yield context
-    context.close()
-    assert troubles == []
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    return context.new_page()
 
 
 def open_section(page: Page, server: Client, address: str) -> Any:

@@ -1,6 +1,5 @@
 """Keys as a shop uses them: made on the command line, asked for by a server on the network, entered on its page."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from sameitem.apps.access import COOKIE
 from sameitem.apps.simulation import http_sender, simulate_over_http
 from sameitem.core.errors import AccessError, InputError
 from sameitem.pipeline.shop import Shop
-from sameitem.upkeep.demo_shop import DemoShop
 from sameitem.upkeep.shoppers import Request
 from shops import copied, open_shop
 
@@ -33,18 +31,6 @@ def shop(built_folder: Path, tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(copied(built_folder, tmp_path / "shop"), serve={"require_keys": True})
     yield shop
     shop.close()
-
-
-@pytest.fixture
-def client(shop: Shop) -> Iterator[Client]:
-    with live_server(shop) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def photo(drawn: DemoShop) -> bytes:
-    with drawn.queries.open(newline="", encoding="utf-8") as file:
-        return (drawn.folder / next(csv.DictReader(file))["image"]).read_bytes()
 
 
 def bearer(text: str) -> dict[str, str]:

@@ -268,7 +268,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A desktop visitor who reads English; a violated content policy or an uncaught error fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     troubles: list[str] = []
 
     def watch(page: Page) -> None:

@@ -28,21 +28,6 @@ from shops import copied, open_shop
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def client(shop: Shop) -> Iterator[Client]:
-    def run_waiting_jobs() -> None:
-        run_jobs(shop.jobs, work_of(shop))
-
-    with live_server(shop, wake_runner=run_waiting_jobs) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def photo(drawn: DemoShop) -> bytes:
-    with drawn.queries.open(newline="", encoding="utf-8") as file:
-        return (drawn.folder / next(csv.DictReader(file))["image"]).read_bytes()
-
-
 def test_a_photo_is_answered_in_the_shape_of_the_contract(client: Client, photo: bytes) -> None:
     answer = client.search(photo, num=5)
     assert answer.status == 200

@@ -21,6 +21,7 @@ from fastapi import Path as PathField
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
 
+from sameitem.apps.answers import image_answer, product_answer
 from sameitem.apps.guard import ENCODED_SLASH
 from sameitem.apps.measures import Measures
 from sameitem.apps.routes import Json, answer_bytes, answer_ok, operation_answer, request_id_of
@@ -568,21 +569,11 @@ def _add_products(app: FastAPI, shop: Shop, searcher: Searcher) -> None:
         """Return a product with its images, and whether each can be found or why not."""
         wanted = ProductId(product_id.replace(ENCODED_SLASH, "/"))
         product, images = shop.catalogue.product(wanted), shop.catalogue.images(wanted)
-        values = asdict(product)
         rows = [
-            {
-                "name": image.name,
-                "image_id": image.image_id,
-                "kind": image.kind.value,
-                "width": image.width,
-                "height": image.height,
-                "image_url": f"/v1/images/{image.image_id}",
-                "custom_content": image.custom_content,
-                **asdict(where),
-            }
+            image_answer(image) | asdict(where)
             for image, where in zip(images, find_images(shop, live_gallery(searcher), images), strict=True)
         ]
-        return _answer(request, product={"category_id": values.pop("category"), **values}, images=rows)
+        return _answer(request, product=product_answer(product), images=rows)
 
     @app.post("/v1/admin/images/{image_id}:look-again", responses=answer_ok(LookedAgainAnswer))
     def look(request: Request, image_id: Annotated[int, PathField(ge=1, le=2**63 - 1)]) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 from sameitem.apps.schemas import ResultAnswer
 from sameitem.clicks.log import Search
 from sameitem.core.errors import InputError
-from sameitem.core.records import Box, ContentHash
+from sameitem.core.records import Box, CatalogueImage, ContentHash, Product
 from sameitem.pipeline.online import Result, SearchAnswer
 from sameitem.pipeline.same_item import Judgement
 from sameitem.pipeline.shop import Shop
@@ -152,6 +152,25 @@ def _result(result: Result, *, explain: bool) -> dict[str, Any]:
         "attributes": dict(product.attributes),
         "custom_content": image.custom_content,
         "explain": _explained_result(result, result.judgement) if explain else None,
+    }
+
+
+def product_answer(product: Product) -> dict[str, Any]:
+    """Return a product as answers have it."""
+    values = asdict(product)
+    return {"category_id": values.pop("category"), **values}
+
+
+def image_answer(image: CatalogueImage) -> dict[str, Any]:
+    """Return an image of the catalogue as answers have it."""
+    return {
+        "name": image.name,
+        "image_id": image.image_id,
+        "kind": image.kind.value,
+        "width": image.width,
+        "height": image.height,
+        "image_url": f"/v1/images/{image.image_id}",
+        "custom_content": image.custom_content,
     }
 
 

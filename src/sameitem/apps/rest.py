@@ -24,7 +24,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from sameitem.apps.access import Access, AccessCheck, describe
 from sameitem.apps.admin import add_admin
-from sameitem.apps.answers import box_answer, search_answer, user_answer
+from sameitem.apps.answers import box_answer, image_answer, product_answer, search_answer, user_answer
 from sameitem.apps.guard import ENCODED_SLASH, Guard, problem
 from sameitem.apps.login import add_login
 from sameitem.apps.loops import add_loops
@@ -69,7 +69,7 @@ from sameitem.clicks.log import Event
 from sameitem.core.database import write
 from sameitem.core.errors import AccessError, InputError, NotFoundError, SameItemError, UnavailableError
 from sameitem.core.filters import parse_filter, product_value
-from sameitem.core.records import Box, CatalogueImage, ImageId, ImageKind, Product, ProductId
+from sameitem.core.records import Box, ImageId, ImageKind, Product, ProductId
 from sameitem.core.settings import ServeSettings
 from sameitem.pipeline.models import check_new_version, list_models
 from sameitem.pipeline.one_image import Understood, place_image, thumbnail
@@ -258,7 +258,7 @@ def _add_products(app: FastAPI, shop: Shop) -> None:
     def filter_products(request: Request, body: FilterBody) -> Response:
         """Return the products that satisfy a filter, in the order of their ids."""
         found = _matching(shop, body.filter)
-        page = [_product(product) for product in found[body.start : body.start + body.num]]
+        page = [product_answer(product) for product in found[body.start : body.start + body.num]]
         return Json({"request_id": _request_id(request), "found": len(found), "products": page})
 
     @app.post("/v1/products:delete", responses=_ok(Deleted))
@@ -352,27 +352,10 @@ def _matching(shop: Shop, text: str) -> list[Product]:
     return [product for product in shop.catalogue.products() if wanted.matches(partial(product_value, product))]
 
 
-def _product(product: Product) -> dict[str, Any]:
-    values = asdict(product)
-    return {"category_id": values.pop("category"), **values}
-
-
 def _product_answer(shop: Shop, product_id: ProductId, request_id: str) -> dict[str, Any]:
     product = shop.catalogue.product(product_id)
-    images = [_image(image) for image in shop.catalogue.images(product_id)]
-    return {"request_id": request_id, "product_id": product_id, "product": _product(product), "images": images}
-
-
-def _image(image: CatalogueImage) -> dict[str, Any]:
-    return {
-        "name": image.name,
-        "image_id": image.image_id,
-        "kind": image.kind.value,
-        "width": image.width,
-        "height": image.height,
-        "image_url": f"/v1/images/{image.image_id}",
-        "custom_content": image.custom_content,
-    }
+    images = [image_answer(image) for image in shop.catalogue.images(product_id)]
+    return {"request_id": request_id, "product_id": product_id, "product": product_answer(product), "images": images}
 
 
 def _stored(stored: Understood, request_id: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Engine, Integer, bindparam, case, cast, func, select, text
 
 from sameitem.clicks.held_out import is_held_out
-from sameitem.clicks.log import CLICK_TYPES, DAY_S, IS_ACT, EventType, Shown, events, searches, shown_of
+from sameitem.clicks.log import CLICK_TYPES, DAY_S, IS_ACT, EventType, Shown, box_of, events, searches, shown_of
 from sameitem.core.database import read
 from sameitem.core.records import Box, ProductId
 
@@ -166,13 +166,12 @@ def _searches_with(*types: str) -> ColumnElement[int]:
 
 
 def _logged(row: Any, acts: Sequence[Act]) -> LoggedSearch:
-    box = None if row.box_left is None else Box(row.box_left, row.box_top, row.box_right, row.box_bottom)
     return LoggedSearch(
         number=row.number,
         search_id=row.search_id,
         at=row.at,
         photo_hash=row.photo_hash,
-        box=box,
+        box=box_of(row),
         category_id=row.category_id,
         index_version=row.index_version,
         shown=shown_of(row.shown),

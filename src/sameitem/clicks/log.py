@@ -462,12 +462,11 @@ def _search_row(search: Search) -> dict[str, Any]:
 
 
 def _search_of(row: Row[Any]) -> Search:
-    box = None if row.box_left is None else Box(row.box_left, row.box_top, row.box_right, row.box_bottom)
     return Search(
         search_id=row.search_id,
         at=row.at,
         photo_hash=row.photo_hash,
-        box=box,
+        box=box_of(row),
         category_id=row.category_id,
         index_version=row.index_version,
         model_version=row.model_version,
@@ -478,6 +477,11 @@ def _search_of(row: Row[Any]) -> Search:
         evidence=row.evidence,
         experiment=row.experiment,
     )
+
+
+def box_of(row: Row[Any]) -> Box | None:
+    """Return the box that a row of `searches` holds, pixels of the stored photo; None = there was none."""
+    return None if row.box_left is None else Box(row.box_left, row.box_top, row.box_right, row.box_bottom)
 
 
 def shown_of(shown: str) -> tuple[Shown, ...]:
