@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sameitem.core.settings import GateSettings
-from sameitem.evaluation.orders import CLIPPED, OrderComparison, compare_orders, judge_order, looked_at, seen_clicks
+from sameitem.evaluation.counterfactual import CLIP
+from sameitem.evaluation.orders import OrderComparison, compare_orders, judge_order, looked_at, seen_clicks
 from sameitem.metrics.intervals import Interval
 
 SHOWN = np.arange(1.0, 6.0)
@@ -25,8 +26,8 @@ def test_a_click_counts_by_how_likely_its_new_place_is_looked_at() -> None:
 
 
 def test_one_deep_click_does_not_decide() -> None:
-    shown = np.array([1000.0])
-    assert seen_clicks(np.array([1.0]), shown, np.array([True])) == CLIPPED
+    shown = np.array([5000.0])
+    assert seen_clicks(np.array([1.0]), shown, np.array([True])) == CLIP
 
 
 def test_the_estimate_is_right_on_average_where_users_look_as_assumed() -> None:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from sameitem.clicks.counts import examination
 from sameitem.core.settings import GateSettings
+from sameitem.evaluation.counterfactual import CLIP
 from sameitem.evaluation.gate import Judgement
 from sameitem.metrics.intervals import Interval, paired_interval
 
-CLIPPED = 5.0  # most that one click counts: one deep click must not decide
 LEAST_USERS = 10  # groups of searches without which there is no interval worth the name
 
 
@@ -40,7 +40,7 @@ class OrderComparison:
 def seen_clicks(new_ranks: NDArray[np.float64], shown_ranks: NDArray[np.float64], clicked: NDArray[np.bool_]) -> float:
     """Return how many clicks a list would have got in another order.
 
-    A click at a deep place counts for more: few looked that far. Each counts as often as its new place is looked at.
+    A click at a deep place counts for more, at most `CLIP` times: few looked that far. Each counts as often as its new place is looked at.
 
     Args:
         new_ranks: (places,) from 1.
@@ -49,7 +49,7 @@ def seen_clicks(new_ranks: NDArray[np.float64], shown_ranks: NDArray[np.float64]
 
     Source: Joachims, Swaminathan and Schnabel, Unbiased Learning-to-Rank with Biased Feedback, WSDM 2017.
     """
-    weight = np.minimum(looked_at(new_ranks) / looked_at(shown_ranks), CLIPPED)
+    weight = np.minimum(looked_at(new_ranks) / looked_at(shown_ranks), CLIP)
     return float(weight[clicked].sum())
 
 

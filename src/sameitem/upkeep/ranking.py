@@ -1,7 +1,7 @@
 """A ranker from the click log: learned from older searches, judged on newer ones, activated when it orders better."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -158,14 +158,14 @@ def switch_ranker(shop: Shop, version: str, *, force: bool) -> Generations:
 
 def shown_lists(shop: Shop) -> list[ShownList]:
     """Return the newest searches of the log whose evidence was kept, oldest first; no user counts for too many."""
-    found: list[ShownList] = []
+    found: deque[ShownList] = deque(maxlen=MOST)
     users: Counter[str] = Counter()
     most = shop.settings.mining.sessions_per_user
     for session in shop.clicks.sessions():
         if one := _shown_list(session):
             found.append(one)
     kept: list[ShownList] = []
-    for one in reversed(found[-MOST:]):  # of a busy user, the newest
+    for one in reversed(found):  # of a busy user, the newest
         users[one.user] += 1
         if not one.user or users[one.user] <= most:
             kept.append(one)
