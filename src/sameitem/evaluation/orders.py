@@ -40,7 +40,8 @@ class OrderComparison:
 def seen_clicks(new_ranks: NDArray[np.float64], shown_ranks: NDArray[np.float64], clicked: NDArray[np.bool_]) -> float:
     """Return how many clicks a list would have got in another order.
 
-    A click at a deep place counts for more, at most `CLIP` times: few looked that far. Each counts as often as its new place is looked at.
+    A click at a deep place counts for more, at most `CLIP` times: few looked that far. Each counts as often as its new
+    place is looked at.
 
     Args:
         new_ranks: (places,) from 1.
