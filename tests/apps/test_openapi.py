@@ -1,6 +1,7 @@
 """Every route fuzzed from the OpenAPI document: no 5xx, and answers as documented."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import schemathesis
@@ -10,12 +11,19 @@ from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error, response_schema_conformance, status_code_conformance
 from schemathesis.specs.openapi.checks import content_type_conformance
 
-from live import Client
+from live import Client, live_server
 from sameitem.pipeline.shop import Shop
 
 pytestmark = pytest.mark.slow
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
 EXAMPLES = int(os.environ.get("SAMEITEM_TEST_EXAMPLES", "25"))  # requests per route and mode
+
+
+@pytest.fixture
+def client(shop: Shop) -> Iterator[Client]:
+    """A server whose jobs only wait: run at once, a drawn training would hold its request for longer than one waits."""
+    with live_server(shop) as client:
+        yield client
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
