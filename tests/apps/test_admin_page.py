@@ -122,7 +122,9 @@ def test_the_overview_says_what_needs_attention_and_leads_there(page: Page, serv
     open_section(page, server, "overview")
     attention = page.locator(".attention li")
     expect(attention.nth(0)).to_contain_text("Build failed: the disk was full")
-    set_aside = attention.filter(has_text="Import set 3 rows aside.")  # this machine's own complaints may stand before it
+    set_aside = attention.filter(
+        has_text="Import set 3 rows aside."
+    )  # this machine's own complaints may stand before it
     expect(set_aside).to_have_count(1)
     expect(page.locator(".stat").first).to_contain_text("6")
     set_aside.get_by_role("link", name="Look").click()

@@ -242,3 +242,16 @@ def test_photos_are_forgotten_by_all_models_and_counted(tmp_path: Path) -> None:
         == forget_photos(tmp_path / "no", {"a"})
         == 0
     )
+
+
+def test_bytes_are_kept_as_bytes_and_forgotten(tmp_path: Path) -> None:
+    keys, rows = [key(0), key(3)], np.arange(2 * DIM, dtype=np.uint8).reshape(2, DIM)
+    FeatureCache(tmp_path, "m", DIM, numbers="|u1").put(keys, rows, colours_of([0, 3]))
+    assert (segments(tmp_path)[0] / "rows").stat().st_size == 2 * (DIM + 4 * 24 + 4)
+    found = FeatureCache(tmp_path, "m", DIM, numbers="|u1").get(keys)
+    assert found.features.dtype == np.uint8
+    assert np.array_equal(found.features, rows)
+    with pytest.raises(InputError, match="does not fit"):
+        FeatureCache(tmp_path, "m", DIM).get(keys)
+    assert forget_photos(tmp_path, {keys[0][0]}) == 1
+    assert FeatureCache(tmp_path, "m", DIM, numbers="|u1").get(keys).positions.tolist() == [1]

@@ -739,7 +739,7 @@ def train_embedding(
         float | None, typer.Option(callback=_positive, help="Stop after so many; default: when it is done.")
     ] = None,
     feature_only: Annotated[
-        bool, typer.Option("--feature-only", help="Train the feature's last layer only, in seconds; the rest stays.")
+        bool, typer.Option("--feature-only", help="Train the feature's last block only, in a minute; the rest stays.")
     ] = False,
     seed: SeedOption = 0,
     name: NameOption = "",

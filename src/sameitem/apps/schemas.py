@@ -434,7 +434,7 @@ class TrainBody(Body):
 
     model: Literal["embedding", "category", "ranker"]
     minutes: float | None = Field(default=None, gt=0, le=100_000, description="stop the embedding's training after")
-    detector: bool = Field(default=True, description="False: only the last layer of the embedding learns, in seconds")
+    detector: bool = Field(default=True, description="False: only the last block of the embedding learns, in a minute")
     seed: int = Field(default=0, ge=0, lt=2**32)
     name: str = Field(default="", max_length=64, description="of the new model version; empty = its kind and the time")
 

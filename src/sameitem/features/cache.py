@@ -2,9 +2,9 @@
 
 A cache is a folder per model version of immutable segments, each a folder of three files:
 
-    00000007/segment.json   format, model version, dim, rows, CRC-32 of the keys
+    00000007/segment.json   format, model version, dim, rows, CRC-32 of the keys; numbers, where they are not float32
     00000007/keys           64 bytes a row, sorted: the content hash, then the box as 4 float64 (zeros: none)
-    00000007/rows           per row the feature and the colour (float32) and a CRC-32 of key, feature and colour
+    00000007/rows           per row the feature, the colour (float32) and a CRC-32 of key, feature and colour
 
 All numbers are little-endian.
 
@@ -36,6 +36,7 @@ from sameitem.features.colour import COLOURS
 from sameitem.features.model_folder import VERSION_PATTERN
 
 FORMAT = 1
+FLOAT32 = "<f4"
 MERGE_AT = 8  # a run of this many newest segments becomes one
 MERGED_ROWS = 65_536  # no merged segment has more: it is made in memory
 _KEY = np.dtype("S64")
@@ -48,7 +49,7 @@ class CachedRows:
     """What the cache holds of the keys it was asked for; row i belongs to `keys[positions[i]]`, positions ascend."""
 
     positions: NDArray[np.intp]
-    features: NDArray[np.float32]  # (found, dim)
+    features: NDArray[Any]  # (found, dim) of the cache's numbers
     colours: NDArray[np.float32]  # (found, 24)
 
 
@@ -71,13 +72,14 @@ class _Segment:
 class FeatureCache:
     """The features of one model version, safe against kill -9 and for many readers and writers at once."""
 
-    def __init__(self, folder: Path, model_version: str, dim: int) -> None:
+    def __init__(self, folder: Path, model_version: str, dim: int, numbers: str = FLOAT32) -> None:
         """Open the cache, which is made when it is missing.
 
         Args:
             folder: of the caches of all model versions.
             model_version: whose features these are.
             dim: numbers in a feature.
+            numbers: their kind, as NumPy writes it.
 
         Raises:
             InputError: the model version cannot name a folder, or dim is not positive.
@@ -85,8 +87,8 @@ class FeatureCache:
         if not VERSION_PATTERN.fullmatch(model_version) or dim < 1:
             raise InputError(f"need a model version's name and its dim, got {model_version!r} and {dim}")
         self._folder = folder / model_version
-        self._version, self._dim = model_version, dim
-        self._row = np.dtype([("feature", "<f4", (dim,)), ("colour", "<f4", (COLOURS,)), ("crc", "<u4")])
+        self._version, self._dim, self._numbers = model_version, dim, numbers
+        self._row = np.dtype([("feature", numbers, (dim,)), ("colour", "<f4", (COLOURS,)), ("crc", "<u4")])
         self._folder.mkdir(parents=True, exist_ok=True)
         self._segments: dict[str, _Segment] = {}
         self._guard = threading.Lock()
@@ -111,7 +113,7 @@ class FeatureCache:
             colours=np.ascontiguousarray(rows["colour"][positions]),
         )
 
-    def put(self, keys: Sequence[FeatureKey], features: NDArray[np.float32], colours: NDArray[np.float32]) -> None:
+    def put(self, keys: Sequence[FeatureKey], features: NDArray[Any], colours: NDArray[np.float32]) -> None:
         """Keep features; when this returns they survive a crash. Of a key given twice, the last row counts.
 
         Args:
@@ -189,7 +191,8 @@ class FeatureCache:
 
     def _about(self, keys: NDArray[np.bytes_]) -> dict[str, Any]:
         checksum = zlib.crc32(keys.tobytes())
-        return {"format": FORMAT, "version": self._version, "dim": self._dim, "rows": keys.size, "crc": checksum}
+        about = {"format": FORMAT, "version": self._version, "dim": self._dim, "rows": keys.size, "crc": checksum}
+        return about if self._numbers == FLOAT32 else {**about, "numbers": self._numbers}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -244,10 +247,11 @@ def forget_photos(root: Path, hashes: Collection[str]) -> int:
     for folder in sorted(root.glob("[!.]*/")) if hashes else ():
         if names := _names(folder):
             try:
-                dim = int(json.loads((folder / names[-1] / "segment.json").read_bytes())["dim"])
+                about = json.loads((folder / names[-1] / "segment.json").read_bytes())
+                dim, numbers = int(about["dim"]), str(about.get("numbers", FLOAT32))
             except (OSError, ValueError, KeyError) as error:
                 raise _damaged(folder / names[-1], str(error)) from error
-            removed += FeatureCache(root, folder.name, dim).forget(hashes)
+            removed += FeatureCache(root, folder.name, dim, numbers).forget(hashes)
     return removed
 
 

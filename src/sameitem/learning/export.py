@@ -3,7 +3,8 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,74 +135,147 @@ def shrink_weights(graph: bytes) -> bytes:
     return content
 
 
-def columns_as_int8(matrix: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return a (rows, columns) matrix as int8 with a (columns,) scale by which a column is multiplied."""
-    scale = np.maximum(np.abs(matrix).max(axis=0) / 127, 1e-12).astype(np.float32)
+def columns_as_int8(
+    matrix: NDArray[np.floating], *, least: NDArray[np.floating] | float = 0.0
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a (rows, columns) matrix as int8 with a (columns,) scale by which a column is multiplied.
+
+    Args:
+        matrix: of any size.
+        least: that a column's scale may be.
+    """
+    scale = np.maximum(np.abs(matrix).max(axis=0) / 127, np.maximum(least, 1e-12)).astype(np.float32)
     return np.rint(matrix / scale).astype(np.int8), scale
 
 
-def cut_before_last_layer(graph: bytes, output: str) -> bytes:
-    """Take the last matrix off a graph that ends in `MatMul` and a division by its length.
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What unsigned bytes of a graph stand for: scale x (byte - zero)."""
+
+    scale: float
+    zero: int
+
+
+def cut_before_last_block(graph: bytes, output: str) -> tuple[bytes, Codes]:
+    """Take last block, head, pooling and last matrix off the graph of a feature branch.
 
     Args:
-        graph: what `shrink_weights` made of a feature branch.
-        output: name of the new graph's only output, which that matrix was multiplied with.
+        graph: what `to_int8` and `shrink_weights` made of it.
+        output: name of the new graph's only output, the last block's input as (n, 192, h, w) unsigned bytes.
 
     Returns:
-        The new graph: the same bytes for two graphs that differ in the last matrix alone.
+        The new graph, the same bytes for two graphs that differ only in what was taken off; what its bytes stand for.
 
     Raises:
         InputError: another kind of graph.
     """
     model = onnx.load_from_string(graph)
-    product, _ = _last_layer(model)
-    ended = helper.make_node("Identity", [product.input[0]], [output])
-    needed, nodes = {product.input[0]}, [ended]
+    end = _end_of(model)
+    maps = end.convolutions[0].codes_in.input
+    needed, nodes = {maps[0]}, [helper.make_node("Identity", [maps[0]], [output])]
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)
             nodes.insert(0, node)
     weights = [weight for weight in model.graph.initializer if weight.name in needed]
-    end = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
-    part = helper.make_graph(nodes, "trunk", list(model.graph.input), [end], weights)
+    ended = helper.make_tensor_value_info(output, onnx.TensorProto.UINT8, None)
+    part = helper.make_graph(nodes, "trunk", list(model.graph.input), [ended], weights)
     made = helper.make_model(part, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     content: bytes = made.SerializeToString(deterministic=True)
-    return content
+    scale, zero = (numpy_helper.to_array(end.weights[name]) for name in maps[1:])
+    return content, Codes(float(scale), int(zero))
 
 
-def with_last_layer(graph: bytes, matrix: NDArray[np.floating]) -> bytes:
-    """Return a graph that `cut_before_last_layer` can take apart with another last matrix of the same shape.
+def with_last_block(
+    graph: bytes, convolutions: Sequence[nn.Conv2d], matrix: NDArray[np.floating], *, narrow: tuple[float, float]
+) -> bytes:
+    """Return a graph that `cut_before_last_block` can take apart with other weights after the cut.
+
+    Args:
+        graph: of a feature branch.
+        convolutions: the four of last block and head, `Trunk.last_convolutions`.
+        matrix: (1280, dim) the last one.
+        narrow: least and most of what the third convolution gives; the others are clipped to 0..6.
 
     Raises:
-        InputError: another kind of graph, or another shape.
+        InputError: another kind of graph, or other shapes.
     """
     model = onnx.load_from_string(graph)
-    _, weights = _last_layer(model)
-    if list(weights[0].dims) != list(matrix.shape):
-        raise InputError(f"the last layer is {list(weights[0].dims)}, got {list(matrix.shape)}")
-    parts: Sequence[NDArray[Any]] = (matrix.astype(np.float32),)
-    if len(weights) == 2:
-        parts = columns_as_int8(matrix)
-    for weight, values in zip(weights, parts, strict=True):
-        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    end = _end_of(model)
+
+    def put(name: str, values: NDArray[Any]) -> None:
+        known = end.weights[name]
+        if tuple(known.dims) != values.shape:
+            raise InputError(f"the graph has {tuple(known.dims)} where the weights are {values.shape}")
+        known.CopyFrom(numpy_helper.from_array(values.astype(helper.tensor_dtype_to_np_dtype(known.data_type)), name))
+
+    scale_in = numpy_helper.to_array(end.weights[end.convolutions[0].codes_in.input[1]])
+    for number, (there, learned) in enumerate(zip(end.convolutions, convolutions, strict=True)):
+        assert learned.bias is not None
+        weight, bias = learned.weight.detach().numpy(), learned.bias.detach().numpy()
+        least = np.abs(bias) / (2**30 * scale_in)  # of a channel's scale: its bias has 32 bits
+        values, scale = columns_as_int8(weight.reshape(len(weight), -1).T, least=least)
+        put(there.weight.input[0], np.ascontiguousarray(values.T).reshape(weight.shape))
+        put(there.weight.input[1], scale)
+        put(there.bias.input[0], np.rint(bias / (scale_in * scale)))
+        put(there.bias.input[1], scale_in * scale)
+        low, high = narrow if number == 2 else (0.0, 6.0)
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale_in = np.array(max(high - low, 1e-6) / 255, np.float32)
+        put(there.codes_out.input[1], scale_in)
+        put(there.codes_out.input[2], np.rint(-low / scale_in))
+    parts: Sequence[NDArray[Any]] = (matrix,) if len(end.matrix) == 1 else columns_as_int8(matrix)
+    for name, values in zip(end.matrix, parts, strict=True):
+        put(name, values)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
 
 
-def _last_layer(model: onnx.ModelProto) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
-    """Return the last product of a graph, and its matrix: int8 with a scale per column, or float32."""
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    """The nodes around an int8 convolution; each one's inputs are codes or values, scale and zero."""
+
+    codes_in: onnx.NodeProto
+    weight: onnx.NodeProto
+    bias: onnx.NodeProto
+    codes_out: onnx.NodeProto
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _End:
+    """What a feature branch's graph ends in."""
+
+    convolutions: Sequence[_Convolution]
+    matrix: Sequence[str]  # int8 values and a scale per column, or float32 values
+    weights: Mapping[str, onnx.TensorProto]
+
+
+def _end_of(model: onnx.ModelProto) -> _End:
     weights = {weight.name: weight for weight in model.graph.initializer}
     made_by = {name: node for node in model.graph.node for name in node.output}
+    read_by = {name: node for node in model.graph.node for name in node.input}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"][-4:]
     products = [node for node in model.graph.node if node.op_type == "MatMul"]
-    if products:
-        name = products[-1].input[1]
-        if name in weights:
-            return products[-1], [weights[name]]
-        source = made_by.get(name)
-        if source is not None and source.op_type == "DequantizeLinear" and set(source.input) <= weights.keys():
-            return products[-1], [weights[part] for part in source.input]
-    raise InputError("the graph does not end in a product with a matrix of its own; train without --feature-only")
+    try:
+        found = []
+        for node in convolutions:
+            codes_in, weight, bias = (made_by[name] for name in node.input)
+            found.append(_Convolution(codes_in, weight, bias, read_by[node.output[0]]))
+        last = products[-1].input[1]
+        matrix = [last] if last in weights else list(made_by[last].input)
+        names = [name for part in found for name in (*part.weight.input, *part.bias.input)]
+        names += [name for part in found for name in (*part.codes_in.input[1:], *part.codes_out.input[1:])]
+        kinds = [node.op_type for part in found for node in (part.codes_in, part.weight, part.bias, part.codes_out)]
+        is_ours = kinds == 4 * [*3 * ["DequantizeLinear"], "QuantizeLinear"] and weights.keys() >= {*names, *matrix}
+    except (KeyError, IndexError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise InputError(
+            "the graph does not end in an int8 last block, head and matrix as those trained here do; train without "
+            "--feature-only"
+        )
+    return _End(found, matrix, weights)
 
 
 def _shorten_names(model: onnx.ModelProto) -> None:

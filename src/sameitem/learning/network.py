@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sameitem.learning.trunk import COARSE_CHANNELS, FINE_CHANNELS, SHORT_CHANNELS, SPLIT, Trunk
+from sameitem.learning.trunk import COARSE_CHANNELS, FINE_CHANNELS, SHORT, SHORT_CHANNELS, SPLIT, Trunk
 
 LEAST_SIDE = 0.06  # of a box, as a share of the photo's side
 _WIDTH, _BODY = 96, 64  # channels where the three kinds of maps are joined, and after
@@ -215,7 +215,11 @@ class FeatureBranch(nn.Module):
 
     def from_coarse(self, coarse: Tensor) -> Tensor:
         """Embed what `Trunk.begin` made of images; those maps never change and may be kept."""
-        projected = self.pooling(self.trunk.finish(coarse)) @ self.projection
+        return self.from_short(self.trunk.shorten(coarse))
+
+    def from_short(self, short: Tensor) -> Tensor:
+        """Embed what `Trunk.shorten` made of images."""
+        projected = self.pooling(self.trunk.end(short)) @ self.projection
         length = (projected * projected).sum(1, keepdim=True).sqrt()
         feature: Tensor = projected / torch.clamp(length, min=1e-6)
         return feature
@@ -226,6 +230,11 @@ class FeatureBranch(nn.Module):
         frozen = ("trunk._conv_stem.", "trunk._fc.", *kept)
         named = self.named_parameters()
         return {name: value for name, value in named if value.requires_grad and not name.startswith(frozen)}
+
+    def last(self) -> dict[str, nn.Parameter]:
+        """Return of `changeable` what stands after `Trunk.shorten`: last block, head and projection."""
+        ends = ("trunk._conv_head.", "projection", f"trunk._blocks.{SHORT}.")
+        return {name: value for name, value in self.changeable().items() if name.startswith(ends)}
 
 
 class DetectionBranch(nn.Module):

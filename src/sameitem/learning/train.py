@@ -39,6 +39,7 @@ from sameitem.learning.category import (
 )
 from sameitem.learning.graphs import DETECT_PREPROCESSING, detect_graph, embed_graph
 from sameitem.learning.judge import Judge
+from sameitem.learning.last_block import train_last_block
 from sameitem.learning.network import BoxHead, DetectionBranch, FeatureBranch, hard_boxes
 from sameitem.learning.phases import (
     AT_ONCE,
@@ -56,7 +57,6 @@ from sameitem.learning.phases import (
     new_search,
     normalised,
 )
-from sameitem.learning.projection import train_projection
 from sameitem.learning.trainer import Tell, Trainer
 from sameitem.learning.triplet_set import TripletSet, in_parts, read_triplet_set
 from sameitem.learning.trunk import folded_trunk, public_trunk
@@ -93,8 +93,8 @@ def train_embedding(
         minutes: the phases end early when they are over; None = every step.
         seed: of everything random.
         tell: is told phase, percent and the numbers of each step.
-        detector: False = only the feature's last layer, in seconds (`projection.py`); the rest stays, and nothing is
-            written where that finds nothing better than the start.
+        detector: False = only the feature's last block, head and projection, in a minute (`last_block.py`); the rest
+            stays, and nothing is written where that finds nothing better than the start.
         kept: folder where what the trunk makes of pictures is kept for the next such run; None = nothing is kept.
         recipe: how much and how of a training with detector; None = as `recipe_for` says.
 
@@ -110,7 +110,7 @@ def train_embedding(
     origin, learned = read_start(start)
     deadline = float("inf") if minutes is None else begun + 60 * minutes
     if not detector:
-        return train_projection(
+        return train_last_block(
             origin=origin,
             learned=learned,
             start=start,

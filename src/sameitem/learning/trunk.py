@@ -132,10 +132,22 @@ class Trunk(nn.Module):
 
     def finish(self, coarse: Tensor) -> Tensor:
         """Turn the stride-16 maps of `begin` into the last maps (n, 1280, height / 32, width / 32)."""
-        maps = self.shorten(coarse)
+        return self.end(self.shorten(coarse))
+
+    def end(self, short: Tensor) -> Tensor:
+        """Turn the maps of `shorten` into the last maps (n, 1280, height / 32, width / 32): the last block and head."""
+        return functional.relu6(self._bn1(self._conv_head(self.narrow(short))))
+
+    def narrow(self, short: Tensor) -> Tensor:
+        """Turn the maps of `shorten` into what the last block makes of them, (n, 320, height / 32, width / 32)."""
         for block in self._blocks[SHORT:]:
-            maps = block(maps)
-        return functional.relu6(self._bn1(self._conv_head(maps)))
+            short = block(short)
+        return short
+
+    def last_convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+        """Return what `end` convolves with, first to last, of a trunk whose norms are folded."""
+        block = cast(Block, self._blocks[-1])
+        return block._expand_conv, block._depthwise_conv, block._project_conv, self._conv_head
 
     def logits(self, maps: Tensor) -> Tensor:
         """Turn the last maps into (n, 1000) scores of the ImageNet classes."""

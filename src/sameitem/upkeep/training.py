@@ -43,7 +43,7 @@ class TrainEmbedding(Protocol):
     ) -> Mapping[str, float]:
         """Train until it is done or the minutes are over; what lies in `checkpoint` is gone on from.
 
-        Without detector only the feature's last layer learns, and nothing is written where that finds nothing better;
+        Without detector only the feature's last block learns, and nothing is written where that finds nothing better;
         what is made of photos on the way stays in `kept`.
         """
 
@@ -103,7 +103,7 @@ def train(shop: Shop, job: Job, *, trainers: Callable[[], Trainers], tell: TellT
     Args:
         shop: whose clicks and images.
         job: with the arguments model ("embedding" or "category"), triplets, minutes, seed and name, and for an
-            embedding detector: False = only the feature's last layer learns.
+            embedding detector: False = only the feature's last block learns.
         trainers: loads the functions that train.
         tell: is told how far it is.
 

@@ -1,10 +1,14 @@
-"""The feature's last layer alone, learned in seconds: what a shop can do every day.
+"""The feature's last block, head and projection, learned in a minute: what a shop can do every day.
 
-The trunk stays, and with it what the serving graph makes of every picture before the last layer. That is computed once
-per picture and kept, so that a day costs the pictures of the day; the new graph is the old one with another matrix.
+The rest of the trunk stays, and with it what the serving graph makes of every picture before the last block. That is
+computed once per picture and kept, so that a day costs the pictures of the day; the new graph is the old one with other
+numbers after that point.
 """
 
+import copy
 import hashlib
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sameitem.core.errors import ImageError, NotFoundError
@@ -33,8 +37,9 @@ from sameitem.features.model_folder import (
 )
 from sameitem.features.preprocess import to_square
 from sameitem.features.subject import CENTRED, Subject, catalogue_subjects, user_subjects
-from sameitem.learning.export import cut_before_last_layer, with_last_layer
+from sameitem.learning.export import Codes, cut_before_last_block, with_last_block
 from sameitem.learning.loss import query_softmax_loss
+from sameitem.learning.network import FeatureBranch
 from sameitem.learning.phases import falling, load_state, set_rate, state_of, take_step
 from sameitem.learning.trainer import Tell, Trainer
 from sameitem.learning.triplet_set import (
@@ -47,23 +52,27 @@ from sameitem.learning.triplet_set import (
     read_named,
     warn_of_missing,
 )
-from sameitem.learning.trunk import CHANNELS
+from sameitem.learning.trunk import SHORT_CHANNELS
 from sameitem.learning.weights import Learned, pack
 
-POOLED = "pooled"  # output of the graph that stops before the last layer
-MOST_PHOTOS = 20_000  # that are learned from, the newest; each takes 8 KB of memory
-_EVERY = 50  # steps between two measurements
-_AT_ONCE = 32  # pictures that are read together
+MAPS = "maps"  # output of the graph that stops before the last block
+STRIDE = 32  # pixels of the input per cell of the maps
+MOST_PHOTOS = 5_000  # that are learned from, the newest; each takes some 20 KB of memory, as does each of their images
+MOST_JUDGED = 3_000  # images among which validating photos look
+CALIBRATION = 200  # pictures of a kind that show the range of what the last block gives
+_EVERY = 20  # steps between two measurements
+_AT_ONCE = 32  # pictures that are read or embedded together
 _BATCH = 16  # views of a run of the graph
+_KEPT = "maps-"  # begins the names of the caches
 
 Choose = Callable[[Sequence[Pixels], Detector | None], list[Subject]]
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectionRecipe:
+class LastBlockRecipe:
     """How much is learned, and how; docs/decisions/0016-daily-training.md says what was measured."""
 
-    steps: int = 300
+    steps: int = 60
     rows: int = 64  # pairs of a batch, which share their negatives
     rate: float = 1e-3
     kept_near: float = 3.0  # weight of staying near the start feature
@@ -71,7 +80,7 @@ class ProjectionRecipe:
     same_item: float = 0.3  # squared distance of two images below which they may show the same item
 
 
-def train_projection(
+def train_last_block(
     *,
     origin: ModelFolder,
     learned: Learned,
@@ -84,9 +93,9 @@ def train_projection(
     deadline: float,
     seed: int,
     tell: Tell,
-    recipe: ProjectionRecipe | None = None,
+    recipe: LastBlockRecipe | None = None,
 ) -> Mapping[str, float]:
-    """Teach the last layer from clicks, and write the model version where it finds validating photos' items better.
+    """Teach last block, head and projection from clicks, and write the model version where that finds more.
 
     Photos validate by their own hash here, not by the image that was clicked: what is wanted is a better answer to the
     photos that come, most of which show what others have photographed before.
@@ -113,11 +122,11 @@ def train_projection(
         ConflictError: `out` exists, or `checkpoint` belongs to another run.
     """
     begun = time.monotonic()
-    recipe = recipe or ProjectionRecipe()
+    recipe = recipe or LastBlockRecipe()
     tell("pictures", 0.0, {})
     embed = read_graph(start, origin, EMBED)
-    found, photos, images = _read(triplets, photo, TrunkViews(start, origin, embed, kept))
-    phase = ProjectionPhase(found, photos, images, learned.feature.projection, recipe, seed)
+    found, photos, images = _read(triplets, photo, TrunkMaps(start, origin, embed, kept))
+    phase = LastBlockPhase(found, photos, images, learned.feature, recipe, seed)
     before, at_first = phase.recall_at_1(), phase.recall()
     trainer = Trainer(
         checkpoint,
@@ -144,42 +153,74 @@ def train_projection(
         metrics |= {"recall_before": round(before, 4), "recall_after": round(after if is_better else before, 4)}
     if is_better:
         page = checkpoint / PAGE
-        _write(out, origin, learned, start, embed, metrics, page.read_bytes() if page.is_file() else None)
+        curves = page.read_bytes() if page.is_file() else None
+        _write(out, origin, learned, start, embed, phase.narrow_range(), metrics, curves)
     return metrics
 
 
-class ProjectionPhase:
-    """The matrix is learned on what the trunk made of the very views that serving takes of every picture."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """What the trunk made of the views of pictures, as bytes."""
 
-    name = "projection"
+    codes: NDArray[np.uint8]  # (pictures, views, 192, s, s) of each different view
+    weights: NDArray[np.float64]  # (views,) of each view's feature among those that serving averages, sum 1
+    meaning: Codes  # what they stand for
+
+    def drawn(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+        """Return the (rows, 192, s, s) maps of one view of each of some pictures."""
+        views = generator.choice(len(self.weights), len(rows), p=self.weights)
+        return self.values(self.codes[rows, views])
+
+    def values(self, found: NDArray[np.uint8]) -> Tensor:
+        """Return what bytes stand for."""
+        values = (torch.from_numpy(found).float() - self.meaning.zero) * self.meaning.scale
+        return values.contiguous(memory_format=torch.channels_last)
+
+
+def embedded(branch: FeatureBranch, maps: Maps, rows: NDArray[np.int64] | None = None) -> Tensor:
+    """Return the (rows, dim) unit features of pictures, averaged over their views as serving does."""
+    rows = np.arange(len(maps.codes)) if rows is None else rows
+    features = torch.zeros(len(rows), branch.projection.shape[1])
+    with torch.inference_mode():
+        for part in in_parts(len(rows), _AT_ONCE):
+            found = maps.codes[rows[part]]
+            first = branch.from_short(maps.values(found[:, 0]))
+            total = first * maps.weights[0]
+            for view, weight in enumerate(maps.weights[1:], 1):
+                differs = np.flatnonzero((found[:, view] != found[:, 0]).any(axis=(1, 2, 3)))
+                feature = first.clone()
+                if len(differs):
+                    feature[torch.from_numpy(differs)] = branch.from_short(maps.values(found[differs, view]))
+                total += feature * weight
+            features[part] = functional.normalize(total, dim=1)
+    return features
+
+
+class LastBlockPhase:
+    """Last block, head and projection learn on what the trunk made of the very views that serving takes of pictures."""
+
+    name = "last block"
 
     def __init__(
-        self,
-        found: Pairs,
-        photos: NDArray[np.float16],
-        images: NDArray[np.float16],
-        projection: nn.Parameter,
-        recipe: ProjectionRecipe,
-        seed: int,
+        self, found: Pairs, photos: Maps, images: Maps, branch: FeatureBranch, recipe: LastBlockRecipe, seed: int
     ) -> None:
         """Prepare the phase.
 
         Args:
             found: what to learn from.
-            photos: (photos, views, 1280) of each view of a photo.
-            images: (images, views, 1280) likewise of catalogue images.
-            projection: (1280, dim) what learns, in place.
+            photos: what the trunk made of the photos that the pairs name.
+            images: likewise of the catalogue images.
+            branch: what learns, in place.
             recipe: rates and weights.
             seed: of the run.
         """
         self.steps = recipe.steps
         self._found, self._recipe, self._seed = found, recipe, seed
-        self._layer = _LastLayer(projection)
-        self._photos, self._images = _Views.of(photos), _Views.of(images)
-        with torch.no_grad():
-            self._start_photos, self._start_images = self._embedded()
-        self._known = self._start_images.numpy()
-        self._optimiser = torch.optim.AdamW(self._layer.parameters(), recipe.rate, weight_decay=0.0)
+        self._branch, self._photos, self._images = branch, photos, images
+        self._start = copy.deepcopy(branch).requires_grad_(False)
+        self._known = embedded(branch, images).numpy()
+        self._optimiser = torch.optim.AdamW(branch.last().values(), recipe.rate, weight_decay=0.0)
+        self._judged = self._chosen()
         self._rows, self._right, self._left_out = self._validation()
 
     def step(self, number: int) -> Mapping[str, float]:
@@ -198,8 +239,11 @@ class ProjectionPhase:
             step=number,
             clicked_negatives=True,
         )
-        photos, shared = torch.from_numpy(batch.photos), torch.from_numpy(batch.images)
-        queries, images = self._layer(self._photos, photos), self._layer(self._images, shared)
+        generator = np.random.default_rng([self._seed, number, 2])
+        photos, query_of_pair = np.unique(batch.photos, return_inverse=True)
+        maps = torch.cat([self._photos.drawn(photos, generator), self._images.drawn(batch.images, generator)])
+        features = self._branch.from_short(maps)
+        queries, images = features[torch.from_numpy(query_of_pair)], features[len(photos) :]
         own = np.searchsorted(np.unique(batch.positives), batch.positives)  # they stand first among the images
         loss, active = query_softmax_loss(
             queries,
@@ -209,8 +253,7 @@ class ProjectionPhase:
             torch.from_numpy(batch.query_of_row),
             temperature=recipe.temperature,
         )
-        start = torch.cat([self._start_photos[photos], self._start_images[shared]])
-        moved = (1 - (torch.cat([queries, images]) * start).sum(1)).mean()
+        moved = (1 - (features * self._start.from_short(maps)).sum(1)).mean()
         figures = {"loss": loss.item(), "active": active.item(), "moved": moved.item(), "photos": len(photos)}
         return loss + recipe.kept_near * moved, figures
 
@@ -226,12 +269,22 @@ class ProjectionPhase:
 
     def _ranks(self) -> NDArray[np.int64]:
         """Return for each validating photo how many images, and one, are nearer than the nearest clicked one."""
-        with torch.no_grad():
-            images = self._layer(self._images).numpy()
-            photos = self._layer(self._photos, torch.from_numpy(self._rows)).numpy() if len(self._rows) else images[:0]
-        likeness = photos @ images.T
+        if not len(self._rows):
+            return np.zeros(0, np.int64)
+        images, photos = (
+            embedded(self._branch, self._images, self._judged),
+            embedded(self._branch, self._photos, self._rows),
+        )
+        likeness = (photos @ images.T).numpy()
         best = np.where(self._right, likeness, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
         return np.asarray(((likeness > best) & ~self._left_out).sum(axis=1) + 1, np.int64)
+
+    def _chosen(self) -> NDArray[np.int64]:
+        """Return the images among which validating photos look: those clicked for them, and of the others some."""
+        clicked = np.unique(self._found.pairs[self._found.validating(), 1])
+        others = np.setdiff1d(np.arange(len(self._known)), clicked)
+        drawn = np.random.default_rng([self._seed, 3]).permutation(others)
+        return np.sort(np.concatenate([clicked, drawn[: max(0, MOST_JUDGED - len(clicked))]]))
 
     def _validation(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the validating photos, which images are right for each, and which may be and count for nothing.
@@ -248,60 +301,32 @@ class ProjectionPhase:
         near = np.zeros_like(right)
         for photo, image in pairs:
             near[np.searchsorted(rows, photo)] |= 2 - 2 * self._known @ self._known[image] < self._recipe.same_item
-        return rows, right, (near & ~other) | right
+        return rows, right[:, self._judged], ((near & ~other) | right)[:, self._judged]
 
-    def _embedded(self) -> tuple[Tensor, Tensor]:
-        return self._layer(self._photos), self._layer(self._images)
+    def narrow_range(self) -> tuple[float, float]:
+        """Return the least and the most that the last block gives: by this range its int8 numbers are scaled."""
+        ends = []
+        with torch.inference_mode():
+            for maps in (self._photos, self._images):
+                shown = maps.codes[:: -(-len(maps.codes) // CALIBRATION)]
+                for part in in_parts(len(shown), _AT_ONCE):
+                    ends.append(self._branch.trunk.narrow(maps.values(shown[part].reshape(-1, *shown.shape[2:]))))
+        return min(float(end.min()) for end in ends), max(float(end.max()) for end in ends)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the matrix and the optimiser."""
-        return state_of(self._layer, self._optimiser)
+        """Return weights and optimiser."""
+        return state_of(self._branch, self._optimiser)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a checkpoint."""
-        load_state(self._layer, self._optimiser, state)
+        load_state(self._branch, self._optimiser, state)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Views:
-    """Different views of pictures, and how often each stands among the views that serving averages."""
-
-    pooled: Tensor  # (pictures, different views, 1280) float16
-    counts: Tensor  # (different views,)
-
-    @classmethod
-    def of(cls, views: NDArray[np.float16]) -> "_Views":
-        """Keep each view of (pictures, views, 1280) once where it is the same in every picture."""
-        first: list[int] = []
-        counts: list[float] = []
-        for view in range(views.shape[1]):
-            for place, known in enumerate(first):
-                if np.array_equal(views[:, view], views[:, known]):
-                    counts[place] += 1
-                    break
-            else:
-                first.append(view)
-                counts.append(1)
-        return cls(torch.from_numpy(np.ascontiguousarray(views[:, first])), torch.tensor(counts))
-
-
-class _LastLayer(nn.Module):
-    def __init__(self, projection: nn.Parameter) -> None:
-        super().__init__()
-        self.projection = projection
-
-    def forward(self, views: _Views, rows: Tensor | None = None) -> Tensor:
-        """Return the (rows, dim) unit features that serving gives the pictures."""
-        pooled = views.pooled if rows is None else views.pooled[rows]
-        each = functional.normalize(pooled.float() @ self.projection, dim=2)  # (rows, views, dim)
-        return functional.normalize((each * views.counts[:, None]).sum(1), dim=1)
-
-
-class TrunkViews:
-    """What the serving graph makes of the views of pictures before its last layer; kept from run to run."""
+class TrunkMaps:
+    """What the serving graph makes of the views of pictures before its last block; kept from run to run."""
 
     def __init__(self, start: Path, origin: ModelFolder, embed: bytes, kept: Path) -> None:
-        """Open the graphs.
+        """Open the graphs; what is kept of another trunk is removed.
 
         Args:
             start: model folder.
@@ -310,68 +335,75 @@ class TrunkViews:
             kept: folder of feature caches; what lies there belongs to a trunk and what chooses the views.
 
         Raises:
-            InputError: the graph cannot be cut before its last layer.
+            InputError: the graph cannot be cut before its last block.
         """
-        trunk = cut_before_last_layer(embed, POOLED)
+        trunk, self._codes = cut_before_last_block(embed, MAPS)
         self._session, self._ends = open_session(trunk, threads=1), origin.graphs[EMBED]
         self._preprocessing = origin.preprocessing
         self._detector = Detector(start) if origin.detect is not None else None
-        views = CENTRED if self._detector is None else self._detector.views
+        scales = CENTRED if self._detector is None else self._detector.views
+        self._different = [scales.index(scale) for scale in dict.fromkeys(scales)]
+        self._weights = np.array([scales.count(scales[view]) for view in self._different]) / len(scales)
+        self._views, side = len(scales), -(-origin.preprocessing.side_px // STRIDE)
+        self._shape = (len(self._different), SHORT_CHANNELS, side, side)
         chosen_by = "" if origin.detect is None else origin.graphs[DETECT].sha256
-        about = f"{hashlib.sha256(trunk).hexdigest()} {origin.preprocessing} {chosen_by} {views}"
-        self._views, dim = len(views), len(views) * CHANNELS
-        name = f"trunk-{hashlib.sha256(about.encode()).hexdigest()[:16]}"
-        self._photos, self._images = (FeatureCache(kept, f"{name}-{part}", dim) for part in ("photos", "images"))
+        about = f"{hashlib.sha256(trunk).hexdigest()} {origin.preprocessing} {chosen_by} {scales}"
+        name = f"{_KEPT}{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        for old in kept.glob(f"{_KEPT}*"):
+            if not old.name.startswith(name):
+                shutil.rmtree(old)
+        dim = math.prod(self._shape)
+        self._photos, self._images = (
+            FeatureCache(kept, f"{name}-{part}", dim, numbers="|u1") for part in ("photos", "images")
+        )
 
     def of_photos(
         self, names: Sequence[ContentHash], photo: Callable[[ContentHash], Pixels]
-    ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Return (photos, views, 1280) of users' photos, and which could be read."""
+    ) -> tuple[Maps, NDArray[np.bool_]]:
+        """Return the maps of those of users' photos that can be read, and which can."""
         return self._of(names, photo, self._photos, user_subjects)
 
     def of_images(
         self, names: Sequence[ContentHash], photo: Callable[[ContentHash], Pixels]
-    ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Return (images, views, 1280) of catalogue images, and which could be read."""
+    ) -> tuple[Maps, NDArray[np.bool_]]:
+        """Return the maps of those of catalogue images that can be read, and which can."""
         return self._of(names, photo, self._images, catalogue_subjects)
 
     def _of(
         self, names: Sequence[ContentHash], photo: Callable[[ContentHash], Pixels], cache: FeatureCache, choose: Choose
-    ) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        rows = np.zeros((len(names), self._views, CHANNELS), np.float16)
+    ) -> tuple[Maps, NDArray[np.bool_]]:
+        rows = np.zeros((len(names), *self._shape), np.uint8)
         there = np.zeros(len(names), np.bool_)
         for part in in_parts(len(names), 16 * _AT_ONCE):
-            keys = [(name, None) for name in names[part]]
-            known = cache.get(keys)
+            known = cache.get([(name, None) for name in names[part]])
             at = part.start + known.positions
-            rows[at], there[at] = known.features.reshape(-1, self._views, CHANNELS), True
+            rows[at], there[at] = known.features.reshape(-1, *self._shape), True
         missing = np.flatnonzero(~there)
         for part in in_parts(len(missing), _AT_ONCE):
             read = dict(_readable(missing[part].tolist(), names, photo))
             if not read:
                 continue
             at = np.array(list(read))
-            pooled = self._pooled(choose(list(read.values()), self._detector))
-            rows[at], there[at] = pooled, True
-            flat = pooled.reshape(len(at), -1)
-            cache.put([(names[row], None) for row in at], flat, np.zeros((len(at), COLOURS), np.float32))
-        return rows, there
+            maps = self._maps(choose(list(read.values()), self._detector))
+            rows[at], there[at] = maps, True
+            no_colours = np.zeros((len(at), COLOURS), np.float32)
+            cache.put([(names[row], None) for row in at], maps.reshape(len(at), -1), no_colours)
+        return Maps(rows if there.all() else rows[there], self._weights, self._codes), there
 
-    def _pooled(self, subjects: Sequence[Subject]) -> NDArray[np.float32]:
-        """Return (subjects, views, 1280); a subject of one view has it in every place."""
+    def _maps(self, subjects: Sequence[Subject]) -> NDArray[np.uint8]:
+        """Return (subjects, different views, 192, s, s); a subject of one view has it in every place."""
         views = [subject.views * (self._views // len(subject.views)) for subject in subjects]
-        different = {id(view): view for of_one in views for view in of_one}
-        squares = [to_square(view, self._preprocessing) for view in different.values()]
+        chosen = [[of_one[view] for view in self._different] for of_one in views]
+        each = {id(view): view for of_one in chosen for view in of_one}
+        squares = [to_square(view, self._preprocessing) for view in each.values()]
         found = np.concatenate(
             [
-                self._session.run([POOLED], {self._ends.input: np.stack(squares[part]).astype(np.float32, copy=False)})[
-                    0
-                ]
+                self._session.run([MAPS], {self._ends.input: np.stack(squares[part]).astype(np.float32, copy=False)})[0]
                 for part in in_parts(len(squares), _BATCH)
             ]
         )
-        row_of = {key: row for row, key in enumerate(different)}
-        return np.asarray(found[[[row_of[id(view)] for view in of_one] for of_one in views]], np.float32)
+        row_of = {key: row for row, key in enumerate(each)}
+        return np.asarray(found[[[row_of[id(view)] for view in of_one] for of_one in chosen]], np.uint8)
 
 
 def _readable(
@@ -384,27 +416,30 @@ def _readable(
             continue
 
 
-def _read(
-    triplets: Path, photo: Callable[[ContentHash], Pixels], views: TrunkViews
-) -> tuple[Pairs, NDArray[np.float16], NDArray[np.float16]]:
-    """Return what a triplet file teaches, and the views of its photos and images that can be read."""
+def _read(triplets: Path, photo: Callable[[ContentHash], Pixels], maps: TrunkMaps) -> tuple[Pairs, Maps, Maps]:
+    """Return what a triplet file teaches, and the maps of its photos and images that can be read."""
     named = _newest(read_named(triplets))
-    photos, photo_there = views.of_photos(named.photos, photo)
-    images, image_there = views.of_images(named.images, photo)
+    photos, photo_there = maps.of_photos(named.photos, photo)
+    images, image_there = maps.of_images(named.images, photo)
     warn_of_missing(photo_there, image_there)
     pairs, others = named.among(photo_there, image_there)
     held_out = np.array([is_validating(name) for name in named.photos], np.bool_)
     found = Pairs(pairs=pairs, others=others, is_held_out=held_out[photo_there])
     check_enough(found, f"{triplets.name} names {len(named.photos)} photos", "a tenth of them validates")
-    return found, photos[photo_there], images[image_there]
+    return found, photos, images
 
 
 def _newest(named: Named) -> Named:
-    """Leave all but the newest photos out; a file names the oldest first."""
-    older = max(0, len(named.photos) - MOST_PHOTOS)
-    first = np.array([older, 0])
-    pairs, others = (rows[rows[:, 0] >= older] - first for rows in (named.pairs, named.others))
-    return Named(named.photos[older:], named.images, pairs, others)
+    """Leave all but the newest photos out, and the images that only older ones name; a file names the oldest first."""
+    is_new = np.arange(len(named.photos)) >= len(named.photos) - MOST_PHOTOS
+    is_named = np.zeros(len(named.images), np.bool_)
+    for rows in (named.pairs, named.others):
+        is_named[rows[is_new[rows[:, 0]], 1]] = True
+    photos, images = (
+        tuple(name for name, stays in zip(names, kept, strict=True) if stays)
+        for names, kept in ((named.photos, is_new), (named.images, is_named))
+    )
+    return Named(photos, images, *named.among(is_new, is_named))
 
 
 def _write(
@@ -413,26 +448,30 @@ def _write(
     learned: Learned,
     start: Path,
     embed: bytes,
+    narrow: tuple[float, float],
     metrics: Mapping[str, float],
     page: bytes | None,
 ) -> None:
-    """Write the model folder: the start's, with another last matrix."""
-    matrix = learned.feature.projection.detach().numpy()
-    graphs = {role: read_graph(start, origin, role) for role in origin.graphs} | {EMBED: with_last_layer(embed, matrix)}
+    """Write the model folder: the start's, with other numbers in the last block and after."""
+    feature = learned.feature.eval()
+    graph = with_last_block(
+        embed, feature.trunk.last_convolutions(), feature.projection.detach().numpy(), narrow=narrow
+    )
+    graphs = {role: read_graph(start, origin, role) for role in origin.graphs} | {EMBED: graph}
     weights = pack(learned)
     model = replace(
         origin,
         version=out.name,
         kind="trained",
         graphs={role: replace(end, sha256=_sha(graphs[role])) for role, end in origin.graphs.items()},
-        source=f"last layer of {origin.version} trained by the shop's own clicks ({metrics['pairs']} pairs)",
+        source=f"last block of {origin.version} trained by the shop's own clicks ({metrics['pairs']} pairs)",
         metrics=metrics,
         weights=Weights("weights.npz", _sha(weights)),
     )
     rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
     card = (
-        f"# {out.name}\n\n`{origin.version}` with a last layer trained by the clicks of one shop; it is that shop's "
-        "own. Detector, category and trunk are those of the start.\n\n"
+        f"# {out.name}\n\n`{origin.version}` with last block, head and projection trained by the clicks of one shop; "
+        "it is that shop's own. Detector, category and the rest of the trunk are those of the start.\n\n"
         f"- **Licence of the start**: {origin.licence}\n\n| measured | |\n|---|---|\n{rows}\n\n"
         "Recall: share of the validating photos that find an image first which their user clicked, among the images of "
         "the triplets. It says nothing about other shops.\n"
