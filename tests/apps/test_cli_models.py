@@ -12,7 +12,7 @@ import pytest
 
 from generation_shop import GOOD, POOR, PRODUCTS, draw_source, fill, open_models
 from live import live_server
-from sameitem.apps.cli import _run_job
+from sameitem.apps.cli_common import run_shop_job
 from sameitem.apps.terminal import Terminal
 from sameitem.core.errors import NotFoundError
 from sameitem.core.jobs import Job, JobTable, Work, run_jobs
@@ -160,7 +160,7 @@ def test_a_command_whose_job_another_process_ran_fails_in_the_same_way(
     monkeypatch.setattr("sameitem.core.jobs.run_job", run_elsewhere)
     shop = open_models(folder)
     with pytest.raises(NotFoundError, match="no model version 'absent'"):
-        _run_job(shop, "compare", {"before": POOR, "after": "absent", "queries": ""}, Terminal(quiet=True))
+        run_shop_job(shop, "compare", {"before": POOR, "after": "absent", "queries": ""}, Terminal(quiet=True))
     shop.close()
 
 

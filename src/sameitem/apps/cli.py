@@ -1,26 +1,36 @@
-"""The command line: parse, call, print. Heavy imports stand inside the commands, so that `--help` is quick."""
+"""The command line: parse, call, print. Heavy imports stand inside the commands, so that `--help` is quick.
+
+Here: a shop, its catalogue, searching, keys, settings. What a shop learns is in `cli_learning.py`.
+"""
 
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sameitem import __version__
+from sameitem.apps.cli_common import (
+    JsonOption,
+    SeedOption,
+    SetOption,
+    ShopOption,
+    complain,
+    flags_of,
+    folder_of,
+    opened_shop,
+    print_json,
+    run_shop_job,
+    terminal_of,
+)
+from sameitem.apps.cli_learning import experiment_app, index_app, loop, models_app, rankers_app, train_app
 from sameitem.apps.problems import EXIT_INTERRUPTED, EXIT_SET_ASIDE, meaning
 from sameitem.core.errors import InputError, NotFoundError, SameItemError
-
-if TYPE_CHECKING:
-    from sameitem.apps.terminal import Terminal
-    from sameitem.pipeline.shop import Shop
 
 app = typer.Typer(
     name="sameitem",
@@ -29,12 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-index_app = typer.Typer(help="Index versions: list, show, compact, roll back.", no_args_is_help=True)
-models_app = typer.Typer(help="Model versions: list, show, import, compare, activate, roll back.", no_args_is_help=True)
-rankers_app = typer.Typer(help="Rankers: list, compare, activate, roll back.", no_args_is_help=True)
-train_app = typer.Typer(help="Train a new model version from the shop's own data.", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed and recall beside other systems.", no_args_is_help=True)
-experiment_app = typer.Typer(help="Compare two rankers or models by what users click.", no_args_is_help=True)
 clicks_app = typer.Typer(help="The click log: export, erase a user, delete what is old.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings of the shop.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
@@ -48,41 +53,19 @@ app.add_typer(experiment_app, name="experiment")
 app.add_typer(clicks_app, name="clicks")
 app.add_typer(config_app, name="config")
 
-ShopOption = Annotated[
-    Path | None, typer.Option("--shop", help="Folder of the shop; default $SAMEITEM_SHOP, else the current folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for this call: engine.recall=0.99")
-]
-
-
-def _positive(number: float | None) -> float | None:
-    if number is None or 0 < number < math.inf:
-        return number
-    raise typer.BadParameter(f"need a number above 0, got {number:g}")
-
-
-QueriesOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Labelled photos as in `evaluate`; default: held-out searches of the click log."),
-]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn by chance.")]
-NameOption = Annotated[str, typer.Option(help="Name of the new model version; default: its kind and the time.")]
-
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
     try:
         status = app(standalone_mode=False)
     except SameItemError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(meaning(error).exit_status)
     except typer.Abort:
-        _complain("interrupted")
+        complain("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        _complain("interrupted; run the same command again to go on")
+        complain("interrupted; run the same command again to go on")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,7 +105,7 @@ def init(
     found_shop(folder)
     load_settings(folder)
     if as_json:
-        _print_json({"shop": str(folder.resolve())})
+        print_json({"shop": str(folder.resolve())})
     else:
         typer.echo(
             f"A new shop in {folder.resolve()}.\nNext: cd there, then `sameitem import FILE` and `sameitem build`."
@@ -146,15 +129,15 @@ def import_(
     source = source.absolute()
     if not source.exists():
         raise NotFoundError(f"no file or folder {source}")
-    arguments = {"source": str(source), "columns": _pairs(columns), "full": full, "uploaded": False}
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        result = _run_job(opened, "import", arguments, terminal, confirm=terminal.confirm(yes))
+    arguments = {"source": str(source), "columns": _columns(columns), "full": full, "uploaded": False}
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
+        result = run_shop_job(opened, "import", arguments, terminal, confirm=terminal.confirm(yes))
         if as_json:
-            _print_json(result)
+            print_json(result)
         else:
             terminal.show_import(result)
         if result["deletion_withheld"]:
-            _complain(result["deletion_withheld"])
+            complain(result["deletion_withheld"])
     return EXIT_SET_ASIDE if result["set_aside"] else 0
 
 
@@ -173,11 +156,11 @@ def import_clicks(
     source = source.absolute()
     if not source.is_file():
         raise NotFoundError(f"no file {source}")
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        arguments = {"source": str(source), "columns": _pairs(columns)}
-        result = _run_job(opened, "import-clicks", arguments, terminal)
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
+        arguments = {"source": str(source), "columns": _columns(columns)}
+        result = run_shop_job(opened, "import-clicks", arguments, terminal)
         if as_json:
-            _print_json(result)
+            print_json(result)
         else:
             terminal.show_click_import(result)
     return EXIT_SET_ASIDE if result["set_aside"] else 0
@@ -197,11 +180,11 @@ def clicks_export(
     """Write the click log as a file that `import-clicks` reads; users are pseudonyms, photos content hashes."""
     from sameitem.clicks.export import export_clicks
 
-    with _opened(context, shop, settings) as opened:
+    with opened_shop(context, shop, settings) as opened:
         begin = since.replace(tzinfo=UTC).timestamp() if since else 0.0
         done = export_clicks(file.absolute(), opened.clicks.sessions(since=begin))
         if as_json:
-            _print_json({"file": str(done.file), "sessions": done.sessions, "events": done.events})
+            print_json({"file": str(done.file), "sessions": done.sessions, "events": done.events})
         else:
             typer.echo(f"{done.sessions:,} searches with {done.events:,} events: {done.file}")
 
@@ -217,10 +200,10 @@ def clicks_erase(
     """Remove every trace of a user: searches, events, counts, photos, and what was made of them; servers may run on."""
     from sameitem.upkeep.erasure import erase_user
 
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
         erased = erase_user(opened, user)
         if as_json:
-            _print_json(asdict(erased))
+            print_json(asdict(erased))
         else:
             terminal.show_erasure(erased)
 
@@ -232,10 +215,10 @@ def clicks_prune(
     """Delete searches, events and photos that are past their days; every build does so, too."""
     from sameitem.pipeline.retention import prune_shop
 
-    with _opened(context, shop, settings) as opened:
+    with opened_shop(context, shop, settings) as opened:
         pruned = prune_shop(opened, time.time())
         if as_json:
-            _print_json(asdict(pruned))
+            print_json(asdict(pruned))
         else:
             typer.echo(
                 f"Deleted {pruned.searches:,} searches, {pruned.events:,} events, {pruned.photos:,} photos of searches "
@@ -256,13 +239,13 @@ def mine(
     """Turn the click log into triplets to train with: a photo, an image of the same item, one of another."""
     from sameitem.upkeep.mining import TRIPLETS
 
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
         file = (out or opened.folder / TRIPLETS).absolute()
         if file.is_dir() or not file.parent.is_dir():
             raise InputError(f"cannot write {file}: need a file's name in a folder that exists", field="out")
-        result = _run_job(opened, "mine", {"out": str(file)}, terminal)
+        result = run_shop_job(opened, "mine", {"out": str(file)}, terminal)
         if as_json:
-            _print_json(result)
+            print_json(result)
         else:
             terminal.show_mining(result)
 
@@ -293,10 +276,10 @@ def simulate(
 
     if photos is not None and not photos.is_file():
         raise NotFoundError(f"no file {photos}")
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
         report = simulate_over_http(opened, sessions, photos=photos, url=url, key=key, seed=seed, tell=terminal.tell)
         if as_json:
-            _print_json(asdict(report))
+            print_json(asdict(report))
         else:
             terminal.show_simulation(report)
     return EXIT_SET_ASIDE if report.set_aside else 0
@@ -307,10 +290,10 @@ def build(
     context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
 ) -> None:
     """Select, compute features, fold near-duplicates, index, certify and publish."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        result = _run_job(opened, "build", {}, terminal)
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
+        result = run_shop_job(opened, "build", {}, terminal)
         if as_json:
-            _print_json(result)
+            print_json(result)
         else:
             terminal.show_build(result)
 
@@ -337,7 +320,7 @@ def search(
 
     if not photo.is_file():
         raise NotFoundError(f"no file {photo}")
-    with _opened(context, shop, settings) as opened:
+    with opened_shop(context, shop, settings) as opened:
         request = SearchRequest(
             photo=photo.read_bytes(),
             box=_box(box),
@@ -348,9 +331,9 @@ def search(
         )
         answer = Searcher(opened).search(request)
         if as_json:
-            _print_json(search_answer(answer, request_id=answer.search_id, fields=None, explain=explain))
+            print_json(search_answer(answer, request_id=answer.search_id, fields=None, explain=explain))
         else:
-            with _terminal(False) as terminal:
+            with terminal_of(False) as terminal:
                 terminal.show_answer(answer, explain=explain)
 
 
@@ -370,7 +353,7 @@ def serve(
         *([f"serve.host={host}"] if host else []),
         *([f"serve.port={port}"] if port is not None else []),
     ]
-    with _opened(context, shop, flags) as opened:
+    with opened_shop(context, shop, flags) as opened:
         run(opened)
 
 
@@ -380,7 +363,7 @@ def runner(context: typer.Context, shop: ShopOption = None) -> None:
     from sameitem.core.jobs import run_jobs
     from sameitem.upkeep.work import work_of
 
-    with _opened(context, shop, None) as opened:
+    with opened_shop(context, shop, None) as opened:
         run_jobs(opened.jobs, work_of(opened))
 
 
@@ -397,10 +380,10 @@ def demo(
     """Do the main job on a drawn shop, or on your own photos: import, build, search, report."""
     from sameitem.upkeep.demo import run_demo
 
-    with _terminal(as_json) as terminal:
+    with terminal_of(as_json) as terminal:
         report = run_demo(folder, source=source, tell=terminal.tell)
         if as_json:
-            _print_json(report.as_json())
+            print_json(report.as_json())
         else:
             terminal.show_demo(report)
 
@@ -419,12 +402,12 @@ def evaluate(
     from sameitem.evaluation.compare import compare as compare_evaluations
     from sameitem.upkeep.measure import evaluate_shop, evaluate_version
 
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
         before = evaluate_version(opened, compare, queries, tell=terminal.tell) if compare else None
         evaluation = evaluate_shop(opened, queries, html=html, tell=terminal.tell)
         comparison = compare_evaluations(before, evaluation).as_json() if before else None
         if as_json:
-            _print_json(evaluation.as_json() | ({"comparison": comparison} if comparison else {}))
+            print_json(evaluation.as_json() | ({"comparison": comparison} if comparison else {}))
         else:
             terminal.show_evaluation(evaluation, html)
             if comparison:
@@ -450,7 +433,7 @@ def bench_engine(
     from sameitem.evaluation.engine_bench import bench, draw_vectors, read_vectors
     from sameitem.evaluation.engine_plot import write_plot
 
-    with _terminal(as_json) as terminal:
+    with terminal_of(as_json) as terminal:
         if plot and not plot.parent.is_dir():
             raise InputError(f"no folder {plot.parent} for the plot", field="plot")
         drawn = read_vectors(vectors, queries=queries) if vectors else draw_vectors(rows, dim, queries=queries)
@@ -460,343 +443,12 @@ def bench_engine(
         if plot:
             write_plot(result, plot)
         if as_json:
-            _print_json(result.as_json())
+            print_json(result.as_json())
         else:
             terminal.show_bench(result)
 
 
-# ---- index versions, models ----
-
-
-@index_app.command("list")
-def index_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """List the published index versions, newest first."""
-    from sameitem.pipeline.versions import show_versions
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        shown = show_versions(opened)
-        if as_json:
-            _print_json({"current": shown.current, "versions": shown.versions})
-        else:
-            terminal.show_versions(shown.versions)
-
-
-@index_app.command("show")
-def index_show(
-    context: typer.Context,
-    version: Annotated[str | None, typer.Argument(help="Default: the live one.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Every image that was dropped for this reason.")] = None,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one version: certificate, counts, and what its selection dropped and why."""
-    from sameitem.engine.versions import current
-    from sameitem.pipeline.versions import show_version
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        wanted = version or current(opened.index_root)
-        if wanted is None:
-            raise NotFoundError("no index version is published yet; run `sameitem build`")
-        shown = show_version(opened, wanted, reason=reason, limit=sys.maxsize if reason else 5)
-        if as_json:
-            _print_json({"versions": [shown]})
-        else:
-            terminal.show_version(shown)
-
-
-@index_app.command("compact")
-def index_compact(
-    context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
-) -> None:
-    """Write what was added and deleted since the last build into a new version; a server does so by itself."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        result = _run_job(opened, "compact", {}, terminal)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_compaction(result)
-
-
-@index_app.command("rollback")
-def index_rollback(context: typer.Context, version: str, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """Make a published version the live one again; servers follow at their next query."""
-    from sameitem.pipeline.versions import show_versions, switch_version
-
-    with _opened(context, shop, None) as opened:
-        switch_version(opened, version)
-        if as_json:
-            shown = show_versions(opened)
-            _print_json({"current": shown.current, "versions": shown.versions})
-        else:
-            typer.echo(f"{version} is live.")
-
-
-@models_app.command("list")
-def models_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """List the model versions: the one that ships and those of the shop."""
-    from sameitem.pipeline.models import list_models
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        models = list_models(opened)
-        if as_json:
-            _print_json({"active": opened.active_model, "versions": models})
-        else:
-            terminal.show_models(models)
-
-
-@models_app.command("show")
-def models_show(
-    context: typer.Context,
-    version: Annotated[str | None, typer.Argument(help="Default: the active one.")] = None,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show one model version: dims, licence, metrics and its card."""
-    from sameitem.pipeline.models import show_model
-
-    with _opened(context, shop, None) as opened:
-        shown = show_model(opened, version or opened.active_model)
-        if as_json:
-            _print_json({"versions": [shown]})
-        else:
-            typer.echo(shown["card"] or f"{shown['version']} has no card.")
-
-
-@models_app.command("compare")
-def models_compare(
-    context: typer.Context,
-    before: Annotated[str, typer.Argument(metavar="A", help="A model version.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    queries: QueriesOption = None,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> int:
-    """Ask the same held-out queries of two generations; an index that is missing is built beside the live one."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        arguments = {"before": before, "after": after, "queries": _queries(queries)}
-        result = _run_job(opened, "compare", arguments, terminal)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_comparison(result)
-    return EXIT_SET_ASIDE if result["failed"] else 0
-
-
-@models_app.command("activate")
-def models_activate(
-    context: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="V", help="A model version.")],
-    force: Annotated[bool, typer.Option("--force", help="Switch whatever the gate says.")] = False,
-    queries: QueriesOption = None,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Build an index of a model version beside the live one, ask the gate, and switch at once."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        arguments = {"version": version, "force": force, "queries": _queries(queries)}
-        result = _run_job(opened, "activate", arguments, terminal)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_activation(result)
-
-
-@models_app.command("rollback")
-def models_rollback(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """Make the previous generation live again, at once; servers follow at their next query."""
-    from sameitem.pipeline.models import roll_back_model
-
-    with _opened(context, shop, None) as opened:
-        result = roll_back_model(opened)
-        if as_json:
-            _print_json(result)
-        else:
-            typer.echo(
-                f"Model {result['version']} is active; its index {result['index']} of {result['created']} is live.\n"
-                "Products listed since then are found after the next `sameitem build`."
-            )
-
-
-@models_app.command("import")
-def models_import(
-    context: typer.Context,
-    graph: Annotated[Path, typer.Argument(metavar="FILE.onnx")],
-    name: Annotated[str, typer.Option(help="Name of the new model version.")] = "",
-    side: Annotated[int, typer.Option(help="Side of the input square, pixels.", min=32, max=1024)] = 224,
-    fit: Annotated[str, typer.Option(help="pad, stretch or crop")] = "pad",
-    mean: Annotated[str, typer.Option(help="Of R, G, B on the scale 0..255.")] = "123.675,116.28,103.53",
-    std: Annotated[str, typer.Option(help="Of R, G, B on the scale 0..255.")] = "58.395,57.12,57.375",
-    output: Annotated[str, typer.Option(help="Name of the graph's output, where it has several.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the weights.")] = "",
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Bring any embedding graph of 128-1024 dims as a model version; checked on sample photos."""
-    from sameitem.pipeline.models import bring_model
-
-    with _opened(context, shop, None) as opened:
-        brought = bring_model(
-            opened,
-            graph,
-            name=name or graph.stem,
-            side_px=side,
-            fit=fit,
-            mean=_three(mean, "mean"),
-            std=_three(std, "std"),
-            output=output or None,
-            licence=licence,
-        )
-        if as_json:
-            _print_json(brought)
-        else:
-            typer.echo(
-                f"Model {brought['version']}: {brought['dim']} dims, {brought['ms_per_photo']:.1f} ms a photo.\n"
-                f"Use it: `sameitem models activate {brought['version']}`."
-            )
-
-
-# ---- rankers ----
-
-
-@rankers_app.command("list")
-def rankers_list(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """List the rankers of the shop, newest first."""
-    from sameitem.pipeline.rankers import list_rankers
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        versions = list_rankers(opened.rankers_root)
-        if as_json:
-            _print_json({"active": opened.active_ranker, "versions": versions})
-        else:
-            terminal.show_rankers(versions)
-
-
-@rankers_app.command("compare")
-def rankers_compare(
-    context: typer.Context,
-    before: Annotated[str, typer.Argument(metavar="A", help="A ranker, or looks.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Estimate from the newest clicks, which neither learned from, how many each order would get."""
-    from sameitem.upkeep.ranking import compare_rankers
-
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        comparison = compare_rankers(opened, before, after)
-        if as_json:
-            _print_json({"before_version": before, "after_version": after, **comparison.as_json()})
-        else:
-            terminal.show_orders(before, after, comparison)
-
-
-@rankers_app.command("activate")
-def rankers_activate(
-    context: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="V", help="A ranker; looks = by looks alone.")],
-    force: Annotated[bool, typer.Option("--force", help="Switch whatever the gate says.")] = False,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Ask the gate, and order by this ranker from the next search on."""
-    from sameitem.upkeep.ranking import switch_ranker
-
-    with _opened(context, shop, settings) as opened:
-        generations = switch_ranker(opened, version, force=force)
-        _say_ranker(asdict(generations), as_json)
-
-
-@rankers_app.command("rollback")
-def rankers_rollback(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """Order by the ranker before the active one again."""
-    from sameitem.pipeline.rankers import roll_back_ranker
-
-    with _opened(context, shop, None) as opened:
-        _say_ranker(asdict(roll_back_ranker(opened.rankers_root)), as_json)
-
-
-def _say_ranker(generations: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(generations)
-    else:
-        typer.echo(f"{generations['version']} orders the first results from the next search on.")
-
-
-# ---- training ----
-
-
-@train_app.command("embedding")
-def train_embedding(
-    context: typer.Context,
-    triplets: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What `sameitem mine` wrote; default triplets.parquet.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(callback=_positive, help="Stop after so many; default: when it is done.")
-    ] = None,
-    feature_only: Annotated[
-        bool, typer.Option("--feature-only", help="Train the feature's last block only, in a minute; the rest stays.")
-    ] = False,
-    seed: SeedOption = 0,
-    name: NameOption = "",
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Train box and feature from triplets of the click log, starting from the active model; goes on after a kill."""
-    if triplets is not None and not triplets.is_file():
-        raise NotFoundError(f"no file {triplets}; run `sameitem mine` first")
-    given = str(triplets.absolute()) if triplets else ""
-    asked = {"triplets": given, "minutes": minutes, "seed": seed, "name": name, "detector": not feature_only}
-    _train(context, shop, settings, as_json, model="embedding", **asked)
-
-
-@train_app.command("category")
-def train_category(
-    context: typer.Context,
-    seed: SeedOption = 0,
-    name: NameOption = "",
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Train the category from the catalogue's labelled images, starting from the active model."""
-    _train(context, shop, settings, as_json, model="category", triplets="", minutes=None, seed=seed, name=name)
-
-
-@train_app.command("ranker")
-def train_ranker(
-    context: typer.Context,
-    seed: SeedOption = 0,
-    name: NameOption = "",
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> None:
-    """Train the order of the first results from the click log's older searches; the newer ones judge it."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        arguments = {"model": "ranker", "seed": seed, "name": name}
-        result = _run_job(opened, "train", arguments, terminal)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_ranker_training(result)
-
-
-def _train(
-    context: typer.Context, shop: Path | None, settings: list[str] | None, as_json: bool, **arguments: Any
-) -> None:
-    with _opened(context, shop, settings) as opened:
-        with _terminal(as_json) as terminal:
-            result = _run_job(opened, "train", arguments, terminal, tell=terminal.tell_training)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_training(result, opened.active_model)
+app.command()(loop)
 
 
 # ---- API keys ----
@@ -814,10 +466,10 @@ def keys_create(
     settings: SetOption = None,
 ) -> None:
     """Make an API key; it is printed this once and cannot be had again."""
-    with _opened(context, shop, settings) as opened:
+    with opened_shop(context, shop, settings) as opened:
         key, text = opened.keys.create(name, scope)
         if as_json:
-            _print_json({"key": text, **asdict(key)})
+            print_json({"key": text, **asdict(key)})
         else:
             typer.echo(text)
             typer.echo(f"Key {key.id} opens {', '.join(key.scopes)}. Keep it: it is not shown again.", err=True)
@@ -828,10 +480,10 @@ def keys_list(
     context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False, settings: SetOption = None
 ) -> None:
     """List the API keys that were made, without their secrets."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
+    with opened_shop(context, shop, settings) as opened, terminal_of(as_json) as terminal:
         made = opened.keys.list()
         if as_json:
-            _print_json({"keys": [asdict(key) for key in made]})
+            print_json({"keys": [asdict(key) for key in made]})
         else:
             terminal.show_keys(made)
 
@@ -845,101 +497,12 @@ def keys_revoke(
     settings: SetOption = None,
 ) -> None:
     """End an API key for good; servers refuse it within a second."""
-    with _opened(context, shop, settings) as opened:
+    with opened_shop(context, shop, settings) as opened:
         key = opened.keys.revoke(key_id)
         if as_json:
-            _print_json(asdict(key))
+            print_json(asdict(key))
         else:
             typer.echo(f"Key {key.id} ({key.name}) is revoked.")
-
-
-@app.command()
-def loop(
-    context: typer.Context,
-    seed: SeedOption = 0,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-    settings: SetOption = None,
-) -> int:
-    """Learn from the clicks since the last loop: mine, train, gate, canary; publish what finds more."""
-    with _opened(context, shop, settings) as opened, _terminal(as_json) as terminal:
-        result = _run_job(opened, "loop", {"seed": seed}, terminal)
-        if as_json:
-            _print_json(result)
-        else:
-            terminal.show_loop(result)
-    return EXIT_SET_ASIDE if result["warnings"] else 0
-
-
-# ---- experiments ----
-
-ComparedArgument = Annotated[
-    str, typer.Argument(metavar="VERSION", help="A ranker, or `looks`: looks alone; or a model version.")
-]
-
-
-@experiment_app.command("start")
-def experiment_start(
-    context: typer.Context,
-    a: ComparedArgument,
-    b: ComparedArgument,
-    share: Annotated[float, typer.Option(help="Of users whose searches take part, above 0, up to 1.")] = 1.0,
-    worth: Annotated[
-        float, typer.Option(help="Smallest preference worth finding: wins of B - wins of A, share of decided searches.")
-    ] = 0.02,
-    alpha: Annotated[float, typer.Option(help="Chance that one of two equal rankers is called better.")] = 0.05,
-    power: Annotated[float, typer.Option(help="Chance that a preference worth finding is found.")] = 0.9,
-    shop: ShopOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Mix what two rankers or models would show in every list of some users; their clicks say which is better."""
-    import time
-
-    from sameitem.metrics.sequential import StopRule, plan
-    from sameitem.upkeep.experiments import start_experiment
-
-    with _opened(context, shop, None) as opened:
-        rule = StopRule(alpha=alpha, power=power, worth=worth)
-        started = start_experiment(opened, a, b, share=share, rule=rule, now=time.time())
-        if as_json:
-            _print_json(asdict(started) | {"most": plan(rule).most})
-        else:
-            typer.echo(
-                f"Experiment {started.id} is running: A is {a}, B is {b}.\n"
-                f"It is decided after at most {plan(rule).most:,} searches in which one of both gets more clicks: "
-                "`sameitem experiment show`."
-            )
-
-
-@experiment_app.command("show")
-def experiment_show(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """Show how the running experiment stands, and whether it is decided."""
-    import time
-
-    from sameitem.upkeep.experiments import show_experiment
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        shown = show_experiment(opened, now=time.time()).as_json()
-        if as_json:
-            _print_json(shown)
-        else:
-            terminal.show_experiment(shown)
-
-
-@experiment_app.command("stop")
-def experiment_stop(context: typer.Context, shop: ShopOption = None, as_json: JsonOption = False) -> None:
-    """End the running experiment; how it stood is kept. The active ranker stays what it is."""
-    import time
-
-    from sameitem.upkeep.experiments import stop_experiment
-
-    with _opened(context, shop, None) as opened, _terminal(as_json) as terminal:
-        shown = stop_experiment(opened, now=time.time()).as_json()
-        if as_json:
-            _print_json(shown)
-        else:
-            terminal.show_experiment(shown)
-            typer.echo(f"Stopped; kept in experiments/{shown['id']}.json.")
 
 
 # ---- settings ----
@@ -956,10 +519,10 @@ def config_show(
     """Show every setting of the shop."""
     from sameitem.core.settings import flatten, load_settings
 
-    found, origins = load_settings(_folder(context, shop), _flags(settings))
+    found, origins = load_settings(folder_of(context, shop), flags_of(settings))
     values = flatten(found.model_dump(mode="json"))
     if as_json:
-        _print_json({"settings": values, **({"sources": origins} if sources else {})})
+        print_json({"settings": values, **({"sources": origins} if sources else {})})
         return
     width = max(map(len, values))
     for key, value in values.items():
@@ -968,76 +531,10 @@ def config_show(
         )
 
 
-# ---- what commands share ----
+# ---- what is read from options ----
 
 
-@contextmanager
-def _opened(context: typer.Context, shop: Path | None, settings: list[str] | None) -> Iterator["Shop"]:
-    from sameitem.core.settings import load_settings
-    from sameitem.pipeline.shop import Shop, is_shop
-
-    folder = _folder(context, shop)
-    if not is_shop(folder):
-        raise NotFoundError(
-            f"{folder} is no shop (it has no sameitem.toml); run `sameitem init` there, or give --shop DIR"
-        )
-    opened = Shop(folder, load_settings(folder, _flags(settings))[0])
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-def _folder(context: typer.Context, shop: Path | None) -> Path:
-    return (shop or context.obj or Path(os.environ.get("SAMEITEM_SHOP") or ".")).absolute()
-
-
-def _flags(settings: list[str] | None) -> dict[str, Any]:
-    """Return `key=value` texts as nested settings; a value is JSON where it reads as such, else text."""
-    nested: dict[str, Any] = {}
-    for text in settings or []:
-        key, equals, value = text.partition("=")
-        part, dot, name = key.strip().partition(".")
-        if not equals or not dot or not name:
-            raise InputError(f"need --set part.name=value, got {text!r}; `sameitem config show` lists the names")
-        try:
-            nested.setdefault(part, {})[name] = json.loads(value)
-        except json.JSONDecodeError:
-            nested.setdefault(part, {})[name] = value
-    return nested
-
-
-def _terminal(as_json: bool) -> "Terminal":
-    from sameitem.apps.terminal import Terminal
-
-    return Terminal(quiet=as_json)
-
-
-def _run_job(
-    shop: "Shop", kind: str, arguments: Mapping[str, Any], terminal: "Terminal", **options: Any
-) -> dict[str, Any]:
-    """Run a job here, or follow it while another process runs it; an interrupted one of the same kind goes on."""
-    from sameitem.core import errors
-    from sameitem.core.jobs import run_job
-    from sameitem.upkeep.work import work_of
-
-    job = shop.jobs.unfinished(kind, arguments) or shop.jobs.submit(kind, arguments)
-    work = work_of(shop, **{"tell": terminal.tell, **options})
-    finished = run_job(shop.jobs, job.id, work, waiting=terminal.wait)
-    if finished.state != "done":
-        raised: type[SameItemError] = getattr(errors, str(finished.result.get("error_class")), InputError)
-        raise raised(finished.error or f"the job was {finished.state}")
-    return finished.result
-
-
-def _queries(file: Path | None) -> str:
-    """Return the absolute path of a file of labelled photos, "" where none is given."""
-    if file is not None and not file.is_file():
-        raise NotFoundError(f"no file {file}")
-    return str(file.absolute()) if file else ""
-
-
-def _pairs(text: str) -> dict[str, str]:
+def _columns(text: str) -> dict[str, str]:
     pairs = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
@@ -1057,22 +554,6 @@ def _box(text: str) -> Any:
     except ValueError as error:
         raise InputError(f"need --box L,T,R,B in pixels, got {text!r}", field="box") from error
     return Box(left, top, right, bottom)
-
-
-def _three(text: str, field: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"need --{field} as three numbers R,G,B, got {text!r}", field=field) from error
-    return red, green, blue
-
-
-def _print_json(values: Mapping[str, Any]) -> None:
-    typer.echo(json.dumps(values, ensure_ascii=False, indent=2, default=str))
-
-
-def _complain(message: str) -> None:
-    typer.echo(f"sameitem: {message}", err=True)
 
 
 if __name__ == "__main__":
