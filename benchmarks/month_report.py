@@ -153,6 +153,7 @@ def page(months: Sequence[Month], image: str) -> str:
     ]
     lines += _late_table(arms)
     lines += _switch_lines(arms)
+    lines += _time_lines(arms)
     lines += _day_table(arms, days)
     return "\n".join(lines) + "\n"
 
@@ -195,6 +196,19 @@ def _switch_lines(arms: Mapping[str, list[Month]]) -> list[str]:
         f"{lowest[0]}, day {lowest[1]}.",
         "",
     ]
+
+
+def _time_lines(arms: Mapping[str, list[Month]]) -> list[str]:
+    lines = []
+    for arm, months in arms.items():
+        evenings = [day["seconds"] for month in months for day in month.days if "learn" in day["seconds"]]
+        if evenings:
+            wall, work = (np.array([evening[name] for evening in evenings]) for name in ("learn", "learn cpu"))
+            lines.append(
+                f"An evening of the arm {arm}: {np.median(wall):.0f} s at the median, {wall.max():.0f} s at most; "
+                f"{np.median(work):.0f} and {work.max():.0f} s of one processor core."
+            )
+    return [*lines, ""] if lines else []
 
 
 def _day_table(arms: Mapping[str, list[Month]], days: int) -> list[str]:

@@ -106,6 +106,7 @@ def drawn_month(arm: str, seed: int, found: float, *, days: int = 8, switch: int
                 "clicks": clicks.tolist(),
                 "morning": morning,
                 "evening": evening,
+                "seconds": {"measure": 9.0, **({} if arm == "none" else {"learn": 10.0 * day, "learn cpu": 8.0 * day})},
             }
         )
     return Month(arm, seed, told)
@@ -139,6 +140,8 @@ def test_the_page_says_that_it_is_simulated_and_names_every_switch() -> None:
     assert "Every click is simulated" in text
     assert "went live on 1 of 8 evenings" in text
     assert "fell beyond its interval on 0" in text
+    assert "An evening of the arm loop: 45 s at the median, 80 s at most; 36 and 64 s of one" in text
+    assert "the arm none:" not in text
     assert sum(line.startswith(f"| {number} |") for number in range(1, 9) for line in text.splitlines()) == 8
     assert "simulated" in drawing
     for arm in ("loop", "none", "ranker"):
