@@ -1,9 +1,12 @@
 """An opened shop: one folder (or database and folder) with its catalogue, photos, features, index and models."""
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
@@ -28,6 +31,8 @@ from sameitem.rerank.ranker import Ranker
 
 FEATURES = "features"  # in the shop's folder: of catalogue images, by model version
 PHOTO_FEATURES = "photo-features"  # the same of searched photos
+MOST_OPEN = 6  # versions of a kind: the live one, those that go back or are compared, the one that ships
+Opened = TypeVar("Opened")
 _log = logging.getLogger(__name__)
 
 
@@ -99,18 +104,20 @@ class Shop:
         return self.embedder(read_model(shipped_model()).version)
 
     def embedder(self, version: str) -> Embedder:
-        """Return the model of a version; opened once.
+        """Return the model of a version; the versions in use are opened once.
 
         Raises:
             NotFoundError: there is no such version; names those that there are.
             InputError: its folder is damaged, or holds another version.
         """
-        if version not in self._embedders:
+
+        def opened() -> Embedder:
             part = self.settings.model
             embedder = Embedder(self.model_folder(version), threads=part.threads, batch=part.batch)
             _check_version(embedder.version, folder=version)
-            self._embedders[version] = embedder
-        return self._embedders[version]
+            return embedder
+
+        return _kept_open(self._embedders, version, opened)
 
     @property
     def active_model(self) -> str:
@@ -118,19 +125,20 @@ class Shop:
         return read_generations(self.models_root, start=self.settings.model.active).version
 
     def detector(self, version: str) -> Detector | None:
-        """Return what finds subjects with the model of a version, opened once; None = the model cannot.
+        """Return what finds subjects with the model of a version; None = the model cannot.
 
         Raises:
             NotFoundError: there is no such version; names those that there are.
             InputError: its folder is damaged, or holds another version.
         """
-        if version not in self._detectors:
+
+        def opened() -> Detector | None:
             part, folder = self.settings.model, self.model_folder(version)
             model = read_model(folder)
             _check_version(model.version, folder=version)
-            can = model.detect is not None
-            self._detectors[version] = Detector(folder, threads=part.threads, batch=part.batch) if can else None
-        return self._detectors[version]
+            return Detector(folder, threads=part.threads, batch=part.batch) if model.detect is not None else None
+
+        return _kept_open(self._detectors, version, opened)
 
     @property
     def active_ranker(self) -> str:
@@ -138,15 +146,13 @@ class Shop:
         return active_ranker(self.rankers_root).version
 
     def ranker(self, version: str) -> Ranker | None:
-        """Return a ranker version, opened once; None where looks alone order.
+        """Return a ranker version; None where looks alone order.
 
         Raises:
             NotFoundError: there is no such version; names those that there are.
             InputError, ConflictError: it cannot be used.
         """
-        if version not in self._rankers:
-            self._rankers[version] = open_ranker(self.rankers_root, version)
-        return self._rankers[version]
+        return _kept_open(self._rankers, version, lambda: open_ranker(self.rankers_root, version))
 
     def check_model(self, version: str) -> None:
         """Read a model version from the disk, before something goes live that only it can answer for.
@@ -195,9 +201,8 @@ class Shop:
 
     def cache(self, embedder: Embedder) -> FeatureCache:
         """Return the features computed so far with a model."""
-        if embedder.version not in self._caches:
-            self._caches[embedder.version] = FeatureCache(self.features_root, embedder.version, embedder.dim)
-        return self._caches[embedder.version]
+        version = embedder.version
+        return _kept_open(self._caches, version, lambda: FeatureCache(self.features_root, version, embedder.dim))
 
     def close(self) -> None:
         """End the decoding processes and the database's connections, as far as they were started."""
@@ -216,6 +221,19 @@ class Shop:
 
     def _near(self, name: str) -> Path | None:
         return self.folder / name if name else None
+
+
+def _kept_open(kept: dict[str, Opened], version: str, open_version: Callable[[], Opened]) -> Opened:
+    """Return what a version was opened as; the last `MOST_OPEN` stay open, as a shop that learns daily makes hundreds.
+
+    Whoever uses one that is let go of keeps it; two threads may open the same one, and either will do.
+    """
+    with suppress(KeyError):
+        return kept[version]
+    found = kept.setdefault(version, open_version())
+    for oldest in list(kept)[:-MOST_OPEN]:
+        kept.pop(oldest, None)
+    return found
 
 
 def _check_version(version: str, *, folder: str) -> None:
