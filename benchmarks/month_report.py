@@ -96,7 +96,7 @@ def late_recall(months: Sequence[Month], others: Sequence[Month], which: Callabl
 
 
 def late_clicks(
-    months: Sequence[Month], others: Sequence[Month], of: Callable[[Month, int], NDArray[np.float64]]
+    months: Sequence[Month], others: Sequence[Month], of: Callable[[Month, int], NDArray[Any]]
 ) -> Interval:
     """Return how much more one arm has of something per search than another over the last days, search by search."""
     pairs = [
@@ -163,8 +163,8 @@ def _late_table(arms: Mapping[str, list[Month]]) -> list[str]:
         return []
     lines = [
         f"| last {LATE} days, against none | Recall@1 | of designs looked for | of designs never looked for "
-        "| right clicks | clicks a search | right clicks, over days |",
-        "|---|---|---|---|---|---|---|",
+        "| right clicks | searches with a click | clicks a search | right clicks, over days |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for arm in arms:
         if arm != "none":
@@ -174,6 +174,7 @@ def _late_table(arms: Mapping[str, list[Month]]) -> list[str]:
                 late_recall(*pair, lambda month, day: month.looked_for(day)),
                 late_recall(*pair, lambda month, day: ~month.looked_for(day)),
                 late_clicks(*pair, lambda month, day: month.right(day)),
+                late_clicks(*pair, lambda month, day: month.clicks(day) > 0),
                 late_clicks(*pair, lambda month, day: month.clicks(day)),
                 over_days(*pair, lambda month, day: month.right(day)),
             ]
