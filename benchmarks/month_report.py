@@ -95,9 +95,7 @@ def late_recall(months: Sequence[Month], others: Sequence[Month], which: Callabl
     return paired_interval(*ends, np.random.default_rng(1))
 
 
-def late_clicks(
-    months: Sequence[Month], others: Sequence[Month], of: Callable[[Month, int], NDArray[Any]]
-) -> Interval:
+def late_clicks(months: Sequence[Month], others: Sequence[Month], of: Callable[[Month, int], NDArray[Any]]) -> Interval:
     """Return how much more one arm has of something per search than another over the last days, search by search."""
     pairs = [
         of(month, day).astype(np.float64) - of(other, day)

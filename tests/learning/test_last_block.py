@@ -124,8 +124,8 @@ def test_a_graph_with_another_last_block_serves_what_the_weights_say(tmp_path: P
     ends = float(narrow.min()), float(narrow.max())
     matrix = branch.projection.detach().numpy()
     made = with_last_block(graph, branch.trunk.last_convolutions(), matrix, narrow=ends)
-    (first, codes), (second, other_codes) = (cut_before_last_block(of, MAPS) for of in (graph, made))
-    assert (first, codes) == (second, other_codes)
+    (first, scale), (second, other_scale) = (cut_before_last_block(of, MAPS) for of in (graph, made))
+    assert (first, scale) == (second, other_scale)
     square = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)
     bytes_ = open_session(first, threads=1).run([MAPS], {"image": square})[0]
     for end, model in ((graph, read_start(START)[1].feature), (made, branch)):

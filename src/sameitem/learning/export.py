@@ -149,14 +149,14 @@ def columns_as_int8(
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
-    """What unsigned bytes of a graph stand for: scale x (byte - zero)."""
+class ByteScale:
+    """What unsigned bytes of a graph stand for: step x (byte - zero)."""
 
-    scale: float
+    step: float
     zero: int
 
 
-def cut_before_last_block(graph: bytes, output: str) -> tuple[bytes, Codes]:
+def cut_before_last_block(graph: bytes, output: str) -> tuple[bytes, ByteScale]:
     """Take last block, head, pooling and last matrix off the graph of a feature branch.
 
     Args:
@@ -182,8 +182,8 @@ def cut_before_last_block(graph: bytes, output: str) -> tuple[bytes, Codes]:
     part = helper.make_graph(nodes, "trunk", list(model.graph.input), [ended], weights)
     made = helper.make_model(part, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     content: bytes = made.SerializeToString(deterministic=True)
-    scale, zero = (numpy_helper.to_array(end.weights[name]) for name in maps[1:])
-    return content, Codes(float(scale), int(zero))
+    step, zero = (numpy_helper.to_array(end.weights[name]) for name in maps[1:])
+    return content, ByteScale(float(step), int(zero))
 
 
 def with_last_block(

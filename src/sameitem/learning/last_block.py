@@ -37,7 +37,7 @@ from sameitem.features.model_folder import (
 )
 from sameitem.features.preprocess import to_square
 from sameitem.features.subject import CENTRED, Subject, catalogue_subjects, user_subjects
-from sameitem.learning.export import Codes, cut_before_last_block, with_last_block
+from sameitem.learning.export import ByteScale, cut_before_last_block, with_last_block
 from sameitem.learning.loss import query_softmax_loss
 from sameitem.learning.network import FeatureBranch
 from sameitem.learning.phases import falling, load_state, set_rate, state_of, take_step
@@ -164,7 +164,7 @@ class Maps:
 
     codes: NDArray[np.uint8]  # (pictures, views, 192, s, s) of each different view
     weights: NDArray[np.float64]  # (views,) of each view's feature among those that serving averages, sum 1
-    meaning: Codes  # what they stand for
+    scale: ByteScale  # what they stand for
 
     def drawn(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         """Return the (rows, 192, s, s) maps of one view of each of some pictures."""
@@ -173,7 +173,7 @@ class Maps:
 
     def values(self, found: NDArray[np.uint8]) -> Tensor:
         """Return what bytes stand for."""
-        values = (torch.from_numpy(found).float() - self.meaning.zero) * self.meaning.scale
+        values = (torch.from_numpy(found).float() - self.scale.zero) * self.scale.step
         return values.contiguous(memory_format=torch.channels_last)
 
 
@@ -337,7 +337,7 @@ class TrunkMaps:
         Raises:
             InputError: the graph cannot be cut before its last block.
         """
-        trunk, self._codes = cut_before_last_block(embed, MAPS)
+        trunk, self._scale = cut_before_last_block(embed, MAPS)
         self._session, self._ends = open_session(trunk, threads=1), origin.graphs[EMBED]
         self._preprocessing = origin.preprocessing
         self._detector = Detector(start) if origin.detect is not None else None
@@ -388,7 +388,7 @@ class TrunkMaps:
             rows[at], there[at] = maps, True
             no_colours = np.zeros((len(at), COLOURS), np.float32)
             cache.put([(names[row], None) for row in at], maps.reshape(len(at), -1), no_colours)
-        return Maps(rows if there.all() else rows[there], self._weights, self._codes), there
+        return Maps(rows if there.all() else rows[there], self._weights, self._scale), there
 
     def _maps(self, subjects: Sequence[Subject]) -> NDArray[np.uint8]:
         """Return (subjects, different views, 192, s, s); a subject of one view has it in every place."""
