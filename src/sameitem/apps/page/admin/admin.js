@@ -153,9 +153,12 @@ function keyForm() {
   const input = h("input", { name: "key", type: "password", autocomplete: "off", required: true });
   const onsubmit = async (event) => {
     event.preventDefault();
+    if (input.readOnly) return; // the key before is still being tried
+    input.readOnly = true;
     try {
       await post("v1/login", { key: input.value.trim() });
     } catch (error) {
+      input.readOnly = false;
       if (!(error instanceof ApiError)) throw error;
       wrong.textContent = error.status === 401 || error.status === 422 ? t("admin.keyWrong") : error.detail;
       wrong.hidden = false;
