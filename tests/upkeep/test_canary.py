@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from drawn_rankers import add_drawn
 from generation_shop import GOOD, POOR, draw_source, fill, open_models
 from sameitem.engine.versions import current
 from sameitem.pipeline.offline import build
 from sameitem.pipeline.online import Searcher, SearchRequest
+from sameitem.pipeline.rankers import activate_ranker
 from sameitem.pipeline.shop import Shop
 from sameitem.upkeep.canary import Figures, ask_canary, draw_sample, reasons_against
 from shops import NOW, run
@@ -56,7 +58,8 @@ def test_what_too_few_photos_say_is_not_listened_to() -> None:
 class TestAskedOfIndexes:
     @pytest.fixture
     def shop(self, tmp_path: Path) -> Iterator[Shop]:
-        shop = open_models(tmp_path / "shop", engine={"recall": 0.9})
+        quality_alone = {"visual_share": 0.0, "similarity_floor": 0.0}  # where a ranker is active
+        shop = open_models(tmp_path / "shop", engine={"recall": 0.9}, rerank=quality_alone)
         feed, _ = draw_source(tmp_path / "source")
         fill(shop, feed)
         run(shop, "build")
@@ -79,6 +82,21 @@ class TestAskedOfIndexes:
         assert (report.before.version, report.after.version) == (live, other)
         assert (report.after.photos, report.after.images, report.after.self_found) == (12, 24, 1.0)
         assert shop.clicks.count() == searches
+
+    def test_catalogue_images_are_asked_by_looks_whatever_the_ranker_prefers(self, shop: Shop) -> None:
+        add_drawn(shop.rankers_root, "r1")
+        activate_ranker(shop.rankers_root, "r1")
+        live, other = str(current(shop.index_root)), self.beside(shop, GOOD)
+        sample = draw_sample(shop, other)
+        searcher = Searcher(shop, other)
+        ranked = [
+            searcher.search(SearchRequest(photo=shop.photos.read(image.content_hash), num=1), record=False)
+            for image in sample.images
+        ]
+        firsts = [answer.results[0].product.product_id for answer in ranked]
+        assert firsts != [image.product_id for image in sample.images]  # the ranker puts others before them
+        report = ask_canary(shop, live, other, sample, is_live=False, hear=lambda _: None)
+        assert report.after.self_found == 1.0
 
     def test_an_index_of_another_models_features_is_kept_out(self, shop: Shop) -> None:
         live, other = str(current(shop.index_root)), self.beside(shop, GOOD)

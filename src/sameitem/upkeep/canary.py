@@ -192,7 +192,7 @@ class _Asked:
             )
 
     def ask_image(self, image: CatalogueImage) -> None:
-        """Search with the picture of a catalogue image, its subject taken as builds take it."""
+        """Search by looks with the picture of a catalogue image, its subject taken as builds take it."""
         try:
             encoded = self._shop.photos.read(image.content_hash)
             is_plain = has_plain_backdrop(decode_stored(encoded))
@@ -206,6 +206,7 @@ class _Asked:
             crop=box is not None or not is_plain,
             distinct_product=False,
             num=1,
+            rerank=False,
         )
         answer = self._search(request)
         if answer is not None:
