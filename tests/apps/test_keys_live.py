@@ -52,7 +52,7 @@ def served(folder: Path, *options: str) -> Iterator[str]:
         yield address.rstrip("/").rpartition(":")[2]
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) in (0, 130, -signal.SIGINT)
+        assert server.wait(120) in (0, 130, -signal.SIGINT)
         server.stderr.close()
 
 

@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: the page's tests drive one"),
 ]
 
+expect.set_options(timeout=20_000)  # a busy machine must not decide what a page shows
+
 PAGE = Path(str(resources.files("sameitem"))) / "apps" / "page"
 REPOSITORY = Path(__file__).parents[2]
 CSP = "default-src 'self'; img-src 'self' blob: data: https: http:;"
