@@ -88,7 +88,7 @@ def test_many_small_puts_leave_few_segments(
 
 
 def test_a_merged_segment_stays_below_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "MERGED_ROWS", 40)
+    monkeypatch.setattr(cache_module, "MERGED_BYTES", 40 * 4 * (DIM + 24 + 1))
     cache = FeatureCache(tmp_path, "m", DIM)
     for number in range(100):
         put(cache, [2 * number, 2 * number + 1])

@@ -38,7 +38,7 @@ from sameitem.features.model_folder import VERSION_PATTERN
 FORMAT = 1
 FLOAT32 = "<f4"
 MERGE_AT = 8  # a run of this many newest segments becomes one
-MERGED_ROWS = 65_536  # no merged segment has more: it is made in memory
+MERGED_BYTES = 128 << 20  # no merged segment has more in its rows: it is made in memory
 _KEY = np.dtype("S64")
 
 FeatureKey = tuple[ContentHash, Box | None]  # None: the model's own choice, always the same for a photo
@@ -223,9 +223,9 @@ class FeatureCache:
         than the run so far join it, so that a row is rewritten about log(rows) times.
         """
         run: list[_Segment] = []
-        total = 0
+        total, most = 0, MERGED_BYTES // self._row.itemsize
         for segment in self._current():
-            if run and len(segment.keys) > min(total, MERGED_ROWS - total):
+            if run and len(segment.keys) > min(total, most - total):
                 break
             run.append(segment)
             total += len(segment.keys)
